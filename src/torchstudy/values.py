@@ -1,0 +1,35 @@
+"""What a hyperparameter's value may be, and where it lies on a scale."""
+
+import math
+from typing import TypeAlias, TypeGuard
+
+Value: TypeAlias = int | float | str | bool
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """True for finite ints and floats; a bool is not a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_integer(value: object) -> TypeGuard[int]:
+    """True for ints; a bool is not an integer."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_value(value: object) -> TypeGuard[Value]:
+    """True for what a configuration may hold: int, finite float, str, bool."""
+    return isinstance(value, str | bool) or is_number(value)
+
+
+def place_of(value: float, low: float, high: float, *, log: bool) -> float:
+    """Where `value` lies between low (0) and high (1), on a linear or logarithmic scale."""
+    if log:
+        value, low, high = math.log(value), math.log(low), math.log(high)
+    return (value - low) / (high - low)
+
+
+def value_at(place: float, low: float, high: float, *, log: bool) -> float:
+    """The value at `place`; the inverse of `place_of`."""
+    if log:
+        return math.exp(math.log(low) + place * (math.log(high) - math.log(low)))
+    return low + place * (high - low)
