@@ -1,0 +1,66 @@
+"""How folders come into being in the cache: built aside, renamed when complete, first one wins."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from torchstudy.errors import DataError
+from torchstudy.files import cache_folder
+
+ABANDONED = 7 * 24 * 3600  # seconds
+
+
+@contextmanager
+def building(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside `target`; on success it becomes `target`, else it is removed.
+
+    When another process finished the same folder first, that one stays.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target.parent)
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    try:
+        yield aside
+        aside.chmod(0o755)
+        try:
+            os.rename(aside, target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def discard(target: Path) -> None:
+    """Remove a folder that others may be reading: out of the way first, then its files."""
+    grave = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+    try:
+        if target.exists():
+            os.rename(target, grave / "gone")
+    finally:
+        shutil.rmtree(grave, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes that were killed long ago left half built."""
+    for entry in os.scandir(folder):
+        if entry.name.startswith(".") and entry.name.endswith((".part", ".old")):
+            with suppress(FileNotFoundError):  # another process sweeps too
+                if time.time() - entry.stat().st_mtime > ABANDONED:
+                    shutil.rmtree(entry.path, ignore_errors=True)
+
+
+@contextmanager
+def cache_errors() -> Iterator[None]:
+    """Turn a cache folder that cannot be written into a DataError that says what to set."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"data: the cache folder {cache_folder()} cannot be used ({error}); "
+            "set TORCHSTUDY_CACHE to a folder with room that can be written"
+        ) from error
