@@ -1,0 +1,1 @@
+"""Kinds of models, each a class whose fields are its hyperparameters."""

@@ -1,0 +1,203 @@
+"""Transfer: a pretrained backbone, and a new head on its features."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from torchstudy.data.spec import DataSpec
+from torchstudy.domains import Choice, Float
+from torchstudy.errors import StudyError
+from torchstudy.families.backbones import (
+    SHIPPED,
+    check_name,
+    find_backbone,
+    last_blocks,
+    shares_images,
+)
+from torchstudy.families.base import Family, Fit, FrozenEncoder, Phase, family
+from torchstudy.families.logistic import fit_logistic
+from torchstudy.training.batches import Preprocessing, Split
+from torchstudy.training.optim import TrainingConfig
+from torchstudy.values import Value
+
+LOGISTIC_STEPS = 1000
+
+
+@family
+class Transfer(Family):
+    """A pretrained backbone with a new head: trained by gradient steps, or logistic regression.
+
+    With `unfreeze=0` the features are computed once and shared by all trials; with `unfreeze=n` the
+    last n blocks learn too, BatchNorm keeping its statistics. `input_size` scales images for the
+    backbone (0: as they are).
+    """
+
+    training_when: ClassVar[Mapping[str, Value]] = {"head": "network"}
+
+    backbone: str = SHIPPED
+    weights: str = "default"
+    input_size: int = 0
+    head: str = Choice("network", "logistic", default="network")
+    hidden: int = Choice(0, 64, 256, default=0, when={"head": "network"}, is_open=True)
+    head_dropout: float = Float(0.0, 0.5, default=0.0, when={"head": "network"})
+    unfreeze: int = Choice(0, default=0, when={"head": "network"}, is_open=True)
+    regularisation: float = Float(1e-3, 1e3, log=True, default=1.0, when={"head": "logistic"})
+
+    @override
+    def problems(self, data: DataSpec) -> Sequence[str]:
+        try:
+            check_name(self.backbone)
+            backbone = find_backbone(self.backbone, self.weights)
+            if shares_images(backbone, data.sketch):
+                return (
+                    f"backbone {self.backbone!r} was trained on images of this data set: its score "
+                    "would not be honest; choose another one, for example "
+                    'space={"Transfer.backbone": "mobilenet_v2"}',
+                )
+            size = (self.input_size, self.input_size) if self.input_size else data.shape[1:]
+            _try_out(self.backbone, self.weights, *size)
+        except StudyError as error:
+            return error.problems
+        return ()
+
+    @override
+    def preprocessing(self, data: DataSpec) -> Preprocessing:
+        return find_backbone(self.backbone, self.weights).preprocessing
+
+    @override
+    def encoder(self, data: DataSpec) -> FrozenEncoder | None:
+        if self.unfreeze:
+            return None
+        backbone = find_backbone(self.backbone, self.weights)
+        return FrozenEncoder(
+            key=f"{backbone.key}@{self.input_size}",
+            build=self._scaled_backbone,
+            preprocessing=backbone.preprocessing,
+        )
+
+    @override
+    def build(self, data: DataSpec) -> nn.Module:
+        if not self.unfreeze:
+            return self._head(data.num_features, data.num_classes)
+        return self._partly_frozen(self._scaled_backbone(), data)
+
+    @override
+    def phases(self, data: DataSpec, training: TrainingConfig) -> tuple[Phase | Fit, ...]:
+        if self.head == "logistic":
+            return (Fit(name="logistic", function=self._fit_logistic),)
+        return super().phases(data, training)
+
+    @override
+    def deployed(self, data: DataSpec) -> nn.Module:
+        network = self._scaled(find_backbone(self.backbone, "default").architecture())
+        if self.unfreeze:
+            return self._partly_frozen(network, data)
+        return nn.Sequential(network, self.build(data))
+
+    def _scaled_backbone(self) -> nn.Module:
+        return self._scaled(find_backbone(self.backbone, self.weights).build())
+
+    def _scaled(self, network: nn.Module) -> nn.Module:
+        return Scaled(network, self.input_size) if self.input_size else network
+
+    def _partly_frozen(self, backbone: nn.Module, data: DataSpec) -> "PartlyFrozen":
+        channels = len(self.preprocessing(data).mean)
+        with torch.inference_mode():
+            image = torch.zeros(1, channels, data.height, data.width)
+            num_features = backbone.eval()(image).shape[1]
+        head = self._head(num_features, data.num_classes)
+        return PartlyFrozen(backbone, head, num_unfrozen=self.unfreeze)
+
+    def _head(self, num_features: int, num_classes: int) -> nn.Module:
+        if self.head == "logistic":
+            return nn.Linear(num_features, num_classes)
+        # Features of different backbones differ in scale by orders of magnitude; this one layer
+        # lets one range of learning rates serve them all.
+        scale = nn.BatchNorm1d(num_features, affine=False)
+        dropout = nn.Dropout(self.head_dropout)
+        if not self.hidden:
+            return nn.Sequential(scale, dropout, nn.Linear(num_features, num_classes))
+        hidden = nn.Linear(num_features, self.hidden)
+        last = nn.Linear(self.hidden, num_classes)
+        return nn.Sequential(scale, hidden, nn.ReLU(inplace=True), dropout, last)
+
+    def _fit_logistic(self, model: nn.Module, train: Split) -> None:
+        assert isinstance(model, nn.Linear)
+        features = torch.cat([batch.inputs for batch in train.in_order()])
+        fit_logistic(
+            model,
+            features,
+            train.targets,
+            regularisation=self.regularisation,
+            max_steps=LOGISTIC_STEPS,
+        )
+
+
+class Scaled(nn.Module):
+    """A network that sees every image at `size` x `size` pixels."""
+
+    def __init__(self, network: nn.Module, size: int) -> None:
+        super().__init__()
+        self.network = network
+        self.size = size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """What the network returns for the scaled images."""
+        if images.shape[-2:] != (self.size, self.size):
+            images = nn.functional.interpolate(
+                images, size=(self.size, self.size), mode="bilinear", antialias=True
+            )
+        features: Tensor = self.network(images)
+        return features
+
+
+class PartlyFrozen(nn.Module):
+    """A backbone of which the last blocks learn, and a head; BatchNorm always uses its statistics.
+
+    A BatchNorm that stayed in training mode would replace the statistics the backbone was trained
+    with by those of a few small batches.
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, *, num_unfrozen: int) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False)
+        self.head = head
+        network = backbone.network if isinstance(backbone, Scaled) else backbone
+        for block in last_blocks(network, num_unfrozen):
+            block.requires_grad_(True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, num_classes)."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+    @override
+    def train(self, mode: bool = True) -> "PartlyFrozen":
+        super().train(mode)
+        for module in self.backbone.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+
+@functools.cache
+def _try_out(name: str, weights: str, height: int, width: int) -> None:
+    """Raise StudyError unless the backbone loads and makes a vector of an image of this size."""
+    backbone = find_backbone(name, weights)
+    network = backbone.build().eval()
+    channels = len(backbone.preprocessing.mean)
+    try:
+        with torch.inference_mode():
+            features = network(torch.zeros(1, channels, height, width))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise StudyError(
+            f"backbone {name!r} cannot take images of {height} x {width} px ({error}); "
+            'give it larger ones with space={"Transfer.input_size": 96}'
+        ) from None
+    if not isinstance(features, Tensor) or features.ndim != 2:
+        found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise StudyError(f"backbone {name!r} returns {found} for one image, not a vector")

@@ -1,0 +1,84 @@
+"""Where a training stands: everything needed to go on exactly as if it had never stopped."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+from torchstudy.files import written_aside
+from torchstudy.records import Epoch
+
+VERSION = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Standing:
+    """The mutable state of one training; `save` and `restore` carry all of it."""
+
+    model: nn.Module
+    optimizers: dict[str, optim.Optimizer]  # by phase name
+    shuffle: torch.Generator
+    steps: dict[str, int] = field(default_factory=dict)  # taken so far, by phase name
+    rows: list[Epoch] = field(default_factory=list)
+    best_epoch: int = 0
+    best_value: float = float("nan")
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def keep_best(self, epoch: int, value: float) -> None:
+        """Remember the weights as they are now as those of the best epoch."""
+        self.best_epoch, self.best_value = epoch, value
+        self.best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
+
+def save(standing: Standing, path: Path) -> None:
+    """Replace the checkpoint at `path`; it holds tensors and plain values only, no pickled code.
+
+    The state of torch's global generator is part of it: dropout draws from there.
+    """
+    state = {
+        "version": VERSION,
+        "model": standing.model.state_dict(),
+        "optimizers": {name: opt.state_dict() for name, opt in standing.optimizers.items()},
+        "shuffle": standing.shuffle.get_state(),
+        "random": torch.get_rng_state(),
+        "steps": standing.steps,
+        "rows": [asdict(row) for row in standing.rows],
+        "best_epoch": standing.best_epoch,
+        "best_value": standing.best_value,
+        "best_weights": standing.best_weights,
+    }
+    with written_aside(path) as aside:
+        torch.save(state, aside)
+
+
+def restore(standing: Standing, path: Path) -> bool:
+    """Put the saved state back into `standing`; False, and nothing changed, if there is none.
+
+    A checkpoint that cannot be read counts as none: that training starts over.
+    """
+    state = _read(path)
+    if state is None:
+        return False
+    standing.model.load_state_dict(state["model"])
+    for name, optimizer in standing.optimizers.items():
+        optimizer.load_state_dict(state["optimizers"][name])
+    standing.shuffle.set_state(state["shuffle"])
+    torch.set_rng_state(state["random"])
+    standing.steps = dict(state["steps"])
+    standing.rows = [Epoch(**row) for row in state["rows"]]
+    standing.best_epoch, standing.best_value = state["best_epoch"], state["best_value"]
+    standing.best_weights = state["best_weights"]
+    return True
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except FileNotFoundError:
+        return None
+    except (RuntimeError, EOFError, OSError, ValueError, UnpicklingError):
+        return None  # cut off or damaged
+    return state if state.get("version") == VERSION else None

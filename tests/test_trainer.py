@@ -1,0 +1,259 @@
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from torchstudy.data.dataset import ImageData
+from torchstudy.families.base import Fit, Phase, cross_entropy
+from torchstudy.families.cnn import CNN
+from torchstudy.records import Epoch, Objective, Status
+from torchstudy.training.batches import Batch, Split
+from torchstudy.training.metrics import classification_metrics
+from torchstudy.training.optim import TrainingConfig
+from torchstudy.training.trainer import Lesson, train
+
+ACCURACY = Objective(metric="accuracy", direction="maximize")
+
+
+def lesson_on(data: ImageData, **changes: object) -> Lesson:
+    family = CNN(width=8, depth=1, dropout=0.3)
+    preprocessing = family.preprocessing(data.spec)
+
+    def split(name: str) -> Split:
+        rows = data.splits[name]
+        return Split.of(data.pixels, rows, data.labels[rows], preprocessing)
+
+    lesson = Lesson(
+        build=lambda: family.build(data.spec),
+        phases=(Phase(name="train", loss=cross_entropy()),),
+        config=TrainingConfig(batch_size=32, learning_rate=1e-2),
+        train=split("train"),
+        valid=split("valid"),
+        score=lambda model, part: classification_metrics(model, part.in_order()),
+        objective=ACCURACY,
+        epochs=4,
+        seed=7,
+    )
+    return replace(lesson, **changes)  # type: ignore[arg-type]
+
+
+def rows_of(lesson: Lesson, **options: object) -> list[Epoch]:
+    rows: list[Epoch] = []
+    train(lesson, on_epoch=rows.append, **options)  # type: ignore[arg-type]
+    return rows
+
+
+def numbers(rows: list[Epoch]) -> list[dict[str, float]]:
+    return [row.values() for row in rows]
+
+
+def test_training_learns_and_keeps_the_best_epochs_weights(striped: ImageData) -> None:
+    lesson = lesson_on(striped)
+    outcome, model = train(lesson)
+    assert outcome.status is Status.COMPLETED
+    assert outcome.metrics["valid_accuracy"] > 0.9
+    assert not model.training
+    with torch.inference_mode():
+        again = classification_metrics(model, lesson.valid.in_order())
+    assert again["accuracy"] == outcome.metrics["valid_accuracy"]
+    assert again["loss"] == outcome.metrics["valid_loss"]
+
+
+def test_the_same_lesson_gives_the_same_numbers_bit_for_bit(striped: ImageData) -> None:
+    first, second = rows_of(lesson_on(striped)), rows_of(lesson_on(striped))
+    assert numbers(first) == numbers(second)
+    assert numbers(first) != numbers(rows_of(lesson_on(striped, seed=8)))
+
+
+def test_training_leaves_torchs_global_random_state_alone(striped: ImageData) -> None:
+    before = torch.get_rng_state()
+    train(lesson_on(striped, epochs=1))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_a_resumed_training_continues_exactly(
+    striped: ImageData, tmp_path: Path, optimizer: str, stop_after: int
+) -> None:
+    config = TrainingConfig(batch_size=32, learning_rate=1e-2, optimizer=optimizer)
+    lesson = lesson_on(striped, config=config)
+    whole, checkpoint = rows_of(lesson), tmp_path / "checkpoint.pt"
+    first: list[Epoch] = []
+    outcome, _ = train(
+        lesson,
+        checkpoint=checkpoint,
+        on_epoch=first.append,
+        should_stop=lambda: len(first) >= stop_after,
+    )
+    assert outcome.status is Status.PAUSED
+    assert outcome.epochs == stop_after
+    resumed: list[Epoch] = []
+    outcome, model = train(lesson, checkpoint=checkpoint, on_epoch=resumed.append)
+    assert numbers(resumed) == numbers(whole)
+    expected, reference = train(lesson)
+    assert outcome == expected
+    for name, value in reference.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+
+
+def test_a_damaged_checkpoint_starts_the_training_over(striped: ImageData, tmp_path: Path) -> None:
+    lesson, checkpoint = lesson_on(striped, epochs=2), tmp_path / "checkpoint.pt"
+    whole = rows_of(lesson, checkpoint=checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-200])
+    assert numbers(rows_of(lesson, checkpoint=checkpoint)) == numbers(whole)
+
+
+def test_patience_ends_a_training_that_gets_no_better(striped: ImageData) -> None:
+    scores = iter([0.1, 0.5, 0.4, 0.5, 0.3, 0.9])
+    lesson = lesson_on(
+        striped,
+        epochs=6,
+        config=TrainingConfig(patience=3),
+        score=lambda model, part: {"accuracy": next(scores), "loss": 1.0},
+    )
+    outcome, _ = train(lesson)
+    assert (outcome.epochs, outcome.best_epoch) == (5, 2)
+    assert outcome.metrics["valid_accuracy"] == 0.5
+    assert outcome.reason == "no better accuracy in 3 epochs"
+
+
+def test_minimizing_keeps_the_lowest_value(striped: ImageData) -> None:
+    scores = iter([3.0, 1.0, 2.0])
+    lesson = lesson_on(
+        striped,
+        epochs=3,
+        objective=Objective(metric="loss", direction="minimize"),
+        score=lambda model, part: {"accuracy": 0.0, "loss": next(scores)},
+    )
+    outcome, _ = train(lesson)
+    assert outcome.best_epoch == 2
+
+
+def test_validation_runs_in_eval_mode_and_sampling_in_it_changes_nothing(
+    striped: ImageData,
+) -> None:
+    modes = []
+
+    def sampling_score(model: nn.Module, part: Split) -> dict[str, float]:
+        modes.append(model.training)
+        torch.rand(5)
+        return classification_metrics(model, part.in_order())
+
+    plain = numbers(rows_of(lesson_on(striped)))
+    sampled = numbers(rows_of(lesson_on(striped, score=sampling_score)))
+    assert modes == [False] * 4
+    assert sampled == plain
+
+
+def exploding(at_step: int) -> Callable[[nn.Module, Batch], Tensor]:
+    steps = 0
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        nonlocal steps
+        steps += 1
+        factor = math.inf if steps >= at_step else 1.0
+        return cross_entropy()(model, batch) * factor
+
+    return loss
+
+
+def test_a_loss_that_is_not_finite_ends_as_diverged_with_epoch_and_layer(
+    striped: ImageData,
+) -> None:
+    num_batches = lesson_on(striped).train.num_batches(32)
+    phases = (Phase(name="train", loss=exploding(num_batches + 1)),)
+    outcome, _ = train(lesson_on(striped, phases=phases))
+    assert outcome.status is Status.DIVERGED
+    assert outcome.epochs == 1
+    assert "training loss was not finite in epoch 2, first seen in 0.weight" in outcome.reason
+
+
+def test_a_metric_that_is_not_finite_ends_as_diverged(striped: ImageData) -> None:
+    lesson = lesson_on(striped, score=lambda model, part: {"accuracy": 0.5, "loss": math.nan})
+    outcome, _ = train(lesson)
+    assert outcome.status is Status.DIVERGED
+    assert outcome.reason.startswith("validation loss was not finite in epoch 1")
+    assert outcome.metrics == {}
+
+
+def test_phases_with_spans_follow_each_other_and_others_alternate(striped: ImageData) -> None:
+    seen: list[str] = []
+
+    def noting(name: str) -> Callable[[nn.Module, Batch], Tensor]:
+        def loss(model: nn.Module, batch: Batch) -> Tensor:
+            seen.append(name)
+            return cross_entropy()(model, batch)
+
+        return loss
+
+    phases = (
+        Phase(name="a", loss=noting("a"), span=(0.0, 0.5)),
+        Phase(name="b", loss=noting("b"), span=(0.0, 0.5)),
+        Phase(name="c", loss=noting("c"), span=(0.5, 1.0)),
+    )
+    lesson = lesson_on(striped, phases=phases, epochs=2)
+    train(lesson)
+    num_batches = lesson.train.num_batches(32)
+    assert seen == ["a", "b"] * num_batches + ["c"] * num_batches
+
+
+def test_a_phase_trains_its_own_parameters_only(striped: ImageData) -> None:
+    phase = Phase(name="head", loss=cross_entropy(), parameters=lambda m: m[-1].parameters())
+    lesson = lesson_on(striped, phases=(phase,), epochs=1)
+    torch.manual_seed(0)
+    start = lesson.build()
+    lesson = replace(lesson, build=lambda: start)
+    before = {name: value.clone() for name, value in start.named_parameters()}
+    train(lesson)
+    changed = {n for n, value in start.named_parameters() if not torch.equal(value, before[n])}
+    assert changed == {f"{len(start) - 1}.weight", f"{len(start) - 1}.bias"}
+
+
+def test_fits_alone_take_one_epoch(striped: ImageData) -> None:
+    calls = []
+    fit = Fit(name="fit", function=lambda model, part: calls.append(len(part)))
+    rows = rows_of(lesson_on(striped, phases=(fit,)))
+    assert len(rows) == 1
+    assert calls == [len(striped.splits["train"])]
+    assert math.isnan(rows[0].train_loss)
+
+
+def test_clipping_bounds_the_steps_of_plain_sgd(striped: ImageData) -> None:
+    def moved(clipping: float) -> float:
+        config = TrainingConfig(
+            optimizer="sgd",
+            momentum=0.0,
+            weight_decay=0.0,
+            schedule="constant",
+            learning_rate=1.0,
+            batch_size=512,
+            gradient_clipping=clipping,
+        )
+        lesson = lesson_on(striped, config=config, epochs=1)
+        start = lesson.build()
+        before = nn.utils.parameters_to_vector(start.parameters()).clone()
+        train(replace(lesson, build=lambda: start))
+        after = nn.utils.parameters_to_vector(start.parameters())
+        return float((after - before).norm().detach())
+
+    assert moved(0.01) == pytest.approx(0.01, rel=1e-3)
+    assert moved(0.0) > 0.1
+
+
+def test_a_network_of_the_wrong_shape_is_named_before_the_first_step(striped: ImageData) -> None:
+    lesson = lesson_on(striped, build=lambda: nn.Flatten(0))
+    lesson = replace(
+        lesson,
+        phases=(
+            Phase(
+                name="t", loss=cross_entropy(), parameters=lambda m: [nn.Parameter(torch.zeros(1))]
+            ),
+        ),
+    )
+    with pytest.raises(ValueError, match=r"the network returns .* expected \(\d+, classes\)"):
+        train(lesson)
