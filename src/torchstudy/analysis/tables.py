@@ -1,0 +1,299 @@
+"""What a study's tables hold: reading, writing, and the frames that the report draws."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from torchstudy.errors import StudyError
+from torchstudy.files import written_aside
+from torchstudy.records import (
+    CONFIRMATION_COLUMNS,
+    EPOCH_COLUMNS,
+    TRIAL_COLUMNS,
+    Objective,
+    Status,
+)
+
+PREDICTION_COLUMNS: dict[str, str] = {
+    "split": "string",
+    "seed": "Int64",
+    "item": "Int64",
+    "name": "string",
+    "target": "string",
+    "predicted": "string",
+    "confidence": "float64",
+    "is_correct": "boolean",
+}
+"""`evidence/<family>/predictions`: one row per item of a split, for each seed."""
+
+CONFIG = "config."
+VALID = "valid_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Results:
+    """Everything a finished or running study left behind."""
+
+    trials: pd.DataFrame
+    epochs: pd.DataFrame
+    confirmation: pd.DataFrame
+    summary: dict[str, Any]
+    predictions: Mapping[str, pd.DataFrame]
+    folder: Path
+
+    @property
+    def objective(self) -> Objective:
+        """The metric that decides."""
+        given = self.summary["objective"]
+        return Objective(metric=str(given["metric"]), direction=given["direction"])
+
+    @property
+    def families(self) -> list[str]:
+        """Every family declared or tried, in the order of declaration."""
+        tried = [str(name) for name in self.trials["family"].dropna()]
+        return list(dict.fromkeys([*self.summary["families"], *tried]))
+
+    @property
+    def values(self) -> "pd.Series[float]":
+        """`usable_values` of the study's trials."""
+        return usable_values(self.trials, self.objective)
+
+
+def read_results(folder: Path) -> Results:
+    """The results in a study's folder.
+
+    `trials` must exist; `epochs`, `confirmation` and predictions may be absent and are then empty.
+    Raises StudyError when the folder, `study.json` or a table cannot be used.
+    """
+    if not folder.is_dir():
+        raise StudyError(f"{folder} is not a folder of results; `optimize run` makes one")
+    summary = _summary(folder / "study.json")
+    trials = _table(folder / "trials.parquet", TRIAL_COLUMNS)
+    if trials is None:
+        raise StudyError(f"{folder / 'trials.parquet'} is missing; `optimize run` writes it")
+    epochs = _table(folder / "epochs.parquet", EPOCH_COLUMNS)
+    confirmation = _table(folder / "confirmation.parquet", CONFIRMATION_COLUMNS)
+    found = sorted((folder / "evidence").glob("*/predictions.parquet"))
+    predictions = {path.parent.name: _table(path, PREDICTION_COLUMNS) for path in found}
+    return Results(
+        trials=trials,
+        epochs=frame([], EPOCH_COLUMNS) if epochs is None else epochs,
+        confirmation=frame([], CONFIRMATION_COLUMNS) if confirmation is None else confirmation,
+        summary=summary,
+        predictions={name: table for name, table in predictions.items() if table is not None},
+        folder=folder,
+    )
+
+
+def frame(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> pd.DataFrame:
+    """Rows as a table: the columns of the schema, then further ones as they first appear.
+
+    Further columns are `Int64`, `float64` (also where integers and floats meet), `boolean` or
+    `string` (also where text meets anything else). What is missing is NaN or NA.
+    """
+    further = dict.fromkeys(name for row in rows for name in row if name not in columns)
+    table = {name: _typed([row.get(name) for row in rows], kind) for name, kind in columns.items()}
+    for name in further:
+        values = [row.get(name) for row in rows]
+        table[name] = _typed(values, _kind(values))
+    return pd.DataFrame(table, index=pd.RangeIndex(len(rows)))
+
+
+def write_table(table: pd.DataFrame, path_without_suffix: Path) -> None:
+    """Write the table as `.parquet` and as `.csv`, each all or nothing."""
+    name = path_without_suffix.name
+    with written_aside(path_without_suffix.with_name(f"{name}.parquet")) as aside:
+        table.to_parquet(aside, index=False)
+    with written_aside(path_without_suffix.with_name(f"{name}.csv")) as aside:
+        table.to_csv(aside, index=False, lineterminator="\n")
+
+
+def numbers(table: pd.DataFrame, column: str) -> "pd.Series[float]":
+    """A column as float64 with NaN for what is missing; all NaN when there is no such column."""
+    if column not in table:
+        return pd.Series(np.nan, index=table.index, dtype="float64")
+    return table[column].astype("Float64").astype("float64")
+
+
+def usable_values(trials: pd.DataFrame, objective: Objective) -> "pd.Series[float]":
+    """The objective at the best epoch of every trial, in their order.
+
+    NaN where there is none or it is not finite, and for failed trials, whatever they reached.
+    """
+    values = numbers(trials, f"best_{VALID}{objective.metric}").replace([np.inf, -np.inf], np.nan)
+    failed = [status.value for status in Status if status.is_failure]
+    return values.mask(trials["status"].isin(failed))
+
+
+def config_of(row: "pd.Series[Any]") -> dict[str, Any]:
+    """The hyperparameters of a row of `trials` that exist, as plain Python values."""
+    named = {str(name).removeprefix(CONFIG): v for name, v in row.items() if _is_config(name)}
+    return {name: plain(value) for name, value in named.items() if not pd.isna(value)}
+
+
+def plain(value: Any) -> Any:
+    """A numpy scalar as the Python value it stands for; anything else unchanged."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def best_trials(results: Results) -> pd.DataFrame:
+    """One row per family with a completed trial: its best, and what its own recipe reached.
+
+    Columns: family, trial, value, recipe_value (NaN if the recipe failed), seconds, config.
+    """
+    completed = results.trials["status"] == Status.COMPLETED.value
+    scored = results.trials.assign(value=results.values)
+    rows = []
+    for family in results.families:
+        own = scored[scored["family"] == family]
+        usable = own[completed[own.index] & own["value"].notna()]
+        if usable.empty:
+            continue
+        order = usable.assign(key=-results.objective.sign * usable["value"])
+        best = order.sort_values(["key", "trial"], kind="stable").iloc[0]
+        rows.append(_trial_row(family, best, own))
+    return _described(rows)
+
+
+def selected_trials(results: Results) -> pd.DataFrame:
+    """As `best_trials`, with the configuration that confirmation chose where there is one."""
+    table = results.confirmation
+    chosen = table[table["chosen"].fillna(False).astype(bool)]
+    best = best_trials(results).set_index("family", drop=False)
+    scored = results.trials.assign(value=results.values)
+    rows = []
+    for family in results.families:
+        own = scored[scored["family"] == family]
+        picked = chosen.loc[chosen["family"] == family, "trial"]
+        match = own[own["trial"] == picked.iloc[0]] if len(picked) else own.iloc[:0]
+        if len(match):
+            rows.append(_trial_row(family, match.iloc[0], own))
+        elif family in best.index:
+            rows.append(dict(best.loc[family]))
+    return _described(rows)
+
+
+def best_so_far(trials: pd.DataFrame, objective: Objective) -> pd.DataFrame:
+    """Per family, the best value after each trial, in the order in which they finished.
+
+    Columns: family, trial, seconds (spent in the family's trials so far, failed ones too), value
+    (of this trial), best (so far; NaN before the first value). Unfinished trials are left out.
+    """
+    ended = trials[trials["finished"].notna()].sort_values(["finished", "trial"], kind="stable")
+    value = usable_values(ended, objective)
+    table = pd.DataFrame(
+        {
+            "family": ended["family"],
+            "trial": ended["trial"],
+            "seconds": ended["seconds"].fillna(0.0).groupby(ended["family"]).cumsum(),
+            "value": value,
+        }
+    )
+    signed = (value * objective.sign).fillna(-np.inf).groupby(ended["family"]).cummax()
+    table["best"] = (signed * objective.sign).replace([np.inf, -np.inf], np.nan)
+    return table.reset_index(drop=True)
+
+
+def learning_curves(results: Results) -> pd.DataFrame:
+    """Per family and epoch: median, 10% and 90% quantile over the search's trainings, and n.
+
+    Columns: family, epoch, median, low, high, n. Trainings that ended earlier are not counted, so
+    late epochs describe the ones that the search let go on.
+    """
+    curves = search_epochs(results)
+    if curves.empty:
+        return pd.DataFrame(columns=["family", "epoch", "median", "low", "high", "n"])
+    grouped = curves.groupby(["family", "epoch"], sort=True)["value"]
+    wide = grouped.quantile(0.5).rename("median").to_frame()
+    wide["low"], wide["high"] = grouped.quantile(0.1), grouped.quantile(0.9)
+    wide["n"] = grouped.size()
+    return wide.reset_index()
+
+
+def search_epochs(results: Results) -> pd.DataFrame:
+    """The objective after each epoch of the search: family, trial, epoch, value (never NaN)."""
+    keys = ["family", "trial", "seed"]
+    table = results.epochs
+    value = numbers(table, f"{VALID}{results.objective.metric}").replace([np.inf, -np.inf], np.nan)
+    curves = table[[*keys, "epoch"]].assign(value=value).dropna(subset=["value"])
+    own = results.trials[keys].drop_duplicates()
+    joined = curves.merge(own, on=keys).sort_values(["family", "trial", "epoch"], kind="stable")
+    return joined.drop(columns="seed").reset_index(drop=True)
+
+
+def _trial_row(family: str, trial: "pd.Series[Any]", own: pd.DataFrame) -> dict[str, object]:
+    recipe = own.loc[own["trial"] == 0, "value"]
+    return {
+        "family": family,
+        "trial": int(trial["trial"]),
+        "value": float(trial["value"]),
+        "recipe_value": float(recipe.iloc[0]) if len(recipe) else float("nan"),
+        "seconds": float(trial["seconds"]),
+        "config": config_of(trial),
+    }
+
+
+def _described(rows: list[dict[str, object]]) -> pd.DataFrame:
+    columns = ["family", "trial", "value", "recipe_value", "seconds", "config"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _is_config(name: object) -> bool:
+    return str(name).startswith(CONFIG)
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise StudyError(f"{path} is missing; `optimize run` writes it")
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StudyError(f"{path} is not readable JSON: {error}") from error
+    wanted = {"study", "objective", "families"}
+    if not isinstance(summary, dict) or wanted - summary.keys():
+        raise StudyError(f"{path} does not describe a study: it needs {', '.join(sorted(wanted))}")
+    return summary
+
+
+def _table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's own errors derive from these
+        raise StudyError(f"{path} is damaged or not Parquet: {error}") from error
+    absent = [name for name in columns if name not in table]
+    if absent:
+        raise StudyError(f"{path} lacks the column(s) {', '.join(absent)}")
+    return table
+
+
+def _typed(values: list[Any], kind: str) -> "pd.Series[Any]":
+    present = [None if _is_missing(value) else plain(value) for value in values]
+    if kind.startswith("datetime64"):
+        stamps = [None if value == "" else value for value in present]
+        times = pd.to_datetime(pd.Series(stamps, dtype=object), utc=True, format="ISO8601")
+        return times.dt.as_unit("us")
+    if kind == "string":
+        present = [None if value is None else str(value) for value in present]
+    if kind == "float64":
+        present = [np.nan if value is None else float(value) for value in present]
+    return pd.Series(present, dtype=kind)
+
+
+def _kind(values: list[Any]) -> str:
+    kinds = {type(plain(value)) for value in values if not _is_missing(value)}
+    if kinds == {bool}:
+        return "boolean"
+    if kinds == {int}:
+        return "Int64"
+    return "float64" if kinds <= {int, float} else "string"
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or value != value

@@ -1,0 +1,106 @@
+"""Axes on which small differences stay visible: log error for accuracy, log for wide losses."""
+
+import html
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torchstudy.report.formats import Metric, duration, quantity, shortened
+
+DIGITS = ((1,), (1, 2, 5), (1, 2, 3, 5, 7), (1, 2, 3, 4, 5, 6, 7, 8, 9))
+FEWEST_TICKS = 4
+SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000)
+WIDE = 8.0  # a positive range this many times its start is drawn on a log axis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """Where a metric's values are drawn, and the axis that says so."""
+
+    metric: Metric
+    floor: float  # the smallest error that is drawn: half an image
+
+    def place(self, value: float) -> float | None:
+        """The coordinate of a value; None for a missing one."""
+        if math.isnan(value) or math.isinf(value):
+            return None
+        return max(1.0 - value, self.floor) if self.metric.is_accuracy else value
+
+    def axis(self, title: str, values: Iterable[float]) -> dict[str, Any]:
+        """A plotly axis over these values."""
+        places = [place for value in values if (place := self.place(value)) is not None]
+        axis = line_axis(title)
+        if not places:
+            return axis
+        low, high = min(places), max(places)
+        if self.metric.is_accuracy:
+            return {**axis, **self._error_axis(low, high)}
+        if low > 0 and high / low > WIDE:
+            ticks = log_ticks(low, high)
+            texts = [quantity(tick) for tick in ticks]
+            return {**axis, "type": "log", "tickvals": ticks, "ticktext": texts}
+        return axis
+
+    def _error_axis(self, low: float, high: float) -> dict[str, Any]:
+        pad = max(0.06 * math.log10(high / low), 0.04)
+        ends = [math.log10(high) + pad, math.log10(low) - pad]
+        bottom, top = max(10 ** ends[1], self.floor), min(10 ** ends[0], 0.99)
+        ticks = [tick for tick in log_ticks(bottom, top) if tick > self.floor]
+        texts = [f"{100 * (1 - error):.4g}%" for error in ticks]
+        if low <= self.floor:
+            ticks, texts = [*ticks, self.floor], [*texts, "100%"]
+        return {"type": "log", "range": ends, "tickvals": ticks, "ticktext": texts}
+
+
+def scale_of(metric: Metric, images: int) -> Scale:
+    """The scale of a metric that was measured on this many images."""
+    return Scale(metric=metric, floor=0.5 / images if images else 1e-4)
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two positive ones, a few per decade; the ends where there is none."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks: list[float] = []
+    for digits in DIGITS:
+        every = [float(f"{digit}e{power}") for power in powers for digit in digits]
+        ticks = [tick for tick in every if low <= tick <= high]
+        if len(ticks) >= FEWEST_TICKS:
+            return ticks
+    return ticks if len(ticks) > 1 else sorted({low, high})
+
+
+def time_axis(title: str, seconds: Iterable[float]) -> dict[str, Any]:
+    """A logarithmic axis of seconds, marked in the units that people use."""
+    given = [float(value) for value in seconds]
+    low, high = min(given), max(given)
+    pad = max(0.04 * math.log10(high / low), 0.04)
+    ends = [math.log10(low) - pad, math.log10(high) + pad]
+    ticks = [tick for tick in SECONDS if ends[0] <= math.log10(tick) <= ends[1]]
+    ticks = ticks if len(ticks) > 1 else sorted({low, high})
+    texts = [duration(tick).replace(".0 ", " ") for tick in ticks]
+    return {**line_axis(title), "type": "log", "range": ends, "tickvals": ticks, "ticktext": texts}
+
+
+def unit_of(seconds: float) -> tuple[str, float]:
+    """The unit for a linear axis up to this many seconds, and its length in seconds."""
+    if seconds < 180:
+        return "seconds", 1.0
+    return ("minutes", 60.0) if seconds < 3 * 3600 else ("hours", 3600.0)
+
+
+def line_axis(title: str) -> dict[str, Any]:
+    """A plain axis in the page's colours."""
+    return {
+        "title": {"text": title, "font": {"size": 13}, "standoff": 8},
+        "gridcolor": "var(--grid)",
+        "linecolor": "var(--line)",
+        "zeroline": False,
+        "automargin": True,
+        "tickfont": {"size": 12},
+    }
+
+
+def label(name: str, length: int = 28) -> str:
+    """A name as plotly text: short, and with nothing that plotly would take for markup."""
+    return html.escape(shortened(name, length), quote=False)

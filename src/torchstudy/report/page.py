@@ -1,0 +1,122 @@
+"""The report as one HTML file; a section that cannot be drawn spares the others."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from torchstudy.analysis.tables import Results, read_results
+from torchstudy.files import write_text
+from torchstudy.report import details, sections
+from torchstudy.report.figures import drawable
+from torchstudy.report.packing import packed, packed_json, plotly_script, policy
+from torchstudy.report.sections import Content
+from torchstudy.report.story import Story
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One section: its anchor (also the name of its macro), its words, and what fills it."""
+
+    anchor: str
+    nav: str
+    title: str
+    content: Callable[[Story], Content]
+
+
+SECTIONS = (
+    Section(anchor="verdict", nav="Verdict", title="Verdict", content=sections.verdict),
+    Section(
+        anchor="families",
+        nav="Which family",
+        title="Which family wins, and is it real?",
+        content=sections.families,
+    ),
+    Section(
+        anchor="configurations",
+        nav="Best configurations",
+        title="Which configuration is best?",
+        content=sections.configurations,
+    ),
+    Section(
+        anchor="curves",
+        nav="Learning curves",
+        title="Would more budget help?",
+        content=sections.curves,
+    ),
+    Section(anchor="trials", nav="Every trial", title="Every trial", content=details.trials),
+    Section(
+        anchor="failures",
+        nav="What failed",
+        title="What failed, and why?",
+        content=details.failures,
+    ),
+    Section(anchor="method", nav="Method", title="Method and provenance", content=details.method),
+)
+
+
+def render(results: Results) -> str:
+    """The report as HTML; the same results give the same bytes."""
+    story = Story(results)
+    figures: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    bodies = [_body(section, story, figures, data) for section in SECTIONS]
+    script, plotly = (HERE / "script.js").read_text(encoding="utf-8"), plotly_script()
+    return (
+        _templates()
+        .get_template("template.html")
+        .render(
+            study=str(results.summary["study"]),
+            sections=list(zip(SECTIONS, bodies, strict=True)),
+            policy=policy([script, plotly]),
+            style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+            script=Markup(script),
+            packed_plotly=packed_plotly(),
+            packed_data=packed_json({**data, "figures": figures}),
+            version=str((results.summary.get("versions") or {}).get("torchstudy", "")),
+        )
+    )
+
+
+def write_report(folder: Path, out: Path | None = None) -> Path:
+    """Draw the report of a folder of results; where it was written (`folder/report.html`)."""
+    path = out or folder / "report.html"
+    write_text(path, render(read_results(folder)))
+    return path
+
+
+@functools.cache
+def packed_plotly() -> str:
+    """plotly.js, packed once per process."""
+    return packed(plotly_script())
+
+
+def _body(section: Section, story: Story, figures: dict[str, Any], data: dict[str, Any]) -> Markup:
+    macros: Any = _templates().get_template("sections.html").module
+    try:
+        content = section.content(story)
+        body = getattr(macros, section.anchor)(content.context, section.title)
+        drawn = {name: drawable(figure) for name, figure in content.figures.items()}
+        packed_json([drawn, content.data])
+    except Exception as error:  # shown in the section's place
+        return Markup(macros.broken(section, f"{type(error).__name__}: {error}"))
+    figures.update(drawn)
+    data.update(content.data)
+    return Markup(body)
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

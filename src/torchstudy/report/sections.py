@@ -1,0 +1,294 @@
+"""What each section shows: the verdict, the families, their configurations, their curves."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from torchstudy.analysis.tables import (
+    VALID,
+    best_so_far,
+    config_of,
+    learning_curves,
+    numbers,
+    search_epochs,
+)
+from torchstudy.records import Status
+from torchstudy.report import figures, sentences
+from torchstudy.report.axes import scale_of
+from torchstudy.report.formats import (
+    ABSENT,
+    called,
+    counted,
+    duration,
+    quantity,
+    setting,
+    shortened,
+)
+from torchstudy.report.story import Story
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a section's part of the template is given, its figures, and data for the script."""
+
+    context: dict[str, Any]
+    figures: dict[str, go.Figure] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A small table under a figure: the same numbers, for reading."""
+
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def verdict(story: Story) -> Content:
+    """The headline, its sentences and four tiles."""
+    found = sentences.verdict(story)
+    return Content(
+        context={
+            "title": found.title,
+            "sentences": found.sentences,
+            "standing": sentences.standing(story),
+            "tiles": [_score_tile(story), _lead_tile(story), _trials_tile(story), _time(story)],
+        }
+    )
+
+
+def families(story: Story) -> Content:
+    """Scores over fresh seeds, and the best value so far against seconds."""
+    drawn: dict[str, go.Figure] = {}
+    context: dict[str, Any] = {"scores": None, "spent": None, "unsure": sentences.UNSURE}
+    if not story.scores.empty:
+        values = story.selected.set_index("family")["value"]
+        table = story.scores.assign(promised=story.scores["family"].map(values).astype("float64"))
+        drawn["forest"] = figures.forest(table, story.metric, story.looks)
+        context["scores"] = _scores_table(story, table)
+        context["promise"] = sentences.promise(story)
+        context["seeds"] = counted(int(story.scores["seeds"].max()), "fresh seed")
+    progress = best_so_far(story.trials, story.objective)
+    if progress["best"].notna().any():
+        scale = scale_of(story.metric, story.split_size("valid"))
+        drawn["spent"] = figures.spent(progress, scale, story.looks)
+        context["spent"] = [
+            sentences.improvement(family, progress[progress["family"] == family], story.metric)
+            for family in story.results.families
+            if (progress["family"] == family).any()
+        ]
+    return Content(context=context, figures=drawn)
+
+
+def configurations(story: Story) -> Content:
+    """A card per family: the configuration to use against the family's own recipe."""
+    cards = [_card(story, row) for row in story.selected.to_dict("records")]
+    missing = [name for name in story.results.families if name not in set(story.selected["family"])]
+    return Content(context={"cards": cards, "missing": sentences.uncompleted(missing)})
+
+
+def curves(story: Story) -> Content:
+    """Learning curves of the search."""
+    bands = learning_curves(story.results)
+    if bands.empty:
+        return Content(context={"rooms": [], "table": None, "metric": story.metric.words})
+    rows = search_epochs(story.results)
+    keys = story.selected[["family", "trial"]]
+    best = rows.merge(keys.astype({"trial": "Int64"}), on=["family", "trial"])
+    scale = scale_of(story.metric, story.split_size("valid"))
+    ends = pd.concat([part.tail(1) for _, part in _by_family(story, bands)])
+    table = Table(
+        head=("Family", "Last epoch", "Median", "10% to 90%", "Trainings"),
+        rows=[
+            (
+                called(row["family"]),
+                str(row["epoch"]),
+                story.metric.score(row["median"], 2),
+                f"{story.metric.score(row['low'], 2)} to {story.metric.score(row['high'], 2)}",
+                str(row["n"]),
+            )
+            for row in ends.to_dict("records")
+        ],
+    )
+    trials = rows.groupby("family")["trial"].nunique()
+    context = {
+        "rooms": _rooms(story, best),
+        "table": table,
+        "trials": counted(int(trials.sum()), "training"),
+        "metric": story.metric.words,
+        "is_log_error": story.metric.is_accuracy,
+    }
+    drawn = {"curves": figures.curves(bands, best, scale, story.looks)}
+    return Content(context=context, figures=drawn)
+
+
+def _score_tile(story: Story) -> dict[str, str]:
+    if not story.scores.empty:
+        row = story.scores.iloc[0]
+        note = sentences.uncertainty(row, story.metric)
+        value = story.metric.score(row["mean"])
+        return {"label": f"Test {story.metric.words}", "value": value, "note": note}
+    label = f"Best validation {story.metric.words}"
+    if story.best.empty:
+        return {"label": label, "value": ABSENT, "note": "no trial has completed"}
+    row = story.best.iloc[0]
+    note = f"{called(row['family'])}, trial {row['trial']}; optimistic"
+    return {"label": label, "value": story.metric.score(row["value"]), "note": note}
+
+
+def _lead_tile(story: Story) -> dict[str, str]:
+    metric = story.metric
+    if story.differences:
+        found = story.differences[0]
+        known = found.low == found.low
+        interval = f"95% interval {metric.bound(found.low)} to {metric.bound(found.high)}"
+        note = f"over {called(found.b)}; {interval if known else 'no interval from one seed'}"
+        value = metric.difference(found.difference)
+        return {"label": "Lead over the next family", "value": value, "note": note}
+    label = "Gain over the recipe"
+    if story.selected.empty:
+        return {"label": label, "value": ABSENT, "note": "nothing to compare"}
+    row = story.selected.iloc[0]
+    gain = story.objective.sign * (row["value"] - row["recipe_value"])
+    note = f"{called(row['family'])}, on validation" if gain == gain else "its recipe has no value"
+    if row["trial"] == 0:
+        note = f"{called(row['family'])}'s own recipe is the best so far"
+    return {"label": label, "value": metric.difference(gain), "note": note}
+
+
+def _trials_tile(story: Story) -> dict[str, str]:
+    counts = story.status_counts
+    completed = counts.get(Status.COMPLETED, 0)
+    rest = len(story.trials) - completed - story.num_failed
+    note = f"{completed} completed, {rest} stopped or unfinished, {story.num_failed} failed"
+    return {"label": "Trials", "value": f"{len(story.trials):,}", "note": note}
+
+
+def _time(story: Story) -> dict[str, str]:
+    search = float(story.trials["seconds"].sum())
+    fresh = float(story.results.confirmation["seconds"].sum())
+    note = f"{duration(search)} search, {duration(fresh)} confirmation"
+    if not fresh:
+        note = f"{duration(search)} search, no confirmation"
+    return {"label": "Training time", "value": duration(search + fresh), "note": note}
+
+
+def _scores_table(story: Story, scores: pd.DataFrame) -> Table:
+    behind = {found.b: sentences.lead(found, story.metric) for found in story.differences}
+    return Table(
+        head=(
+            "Family",
+            "Trial",
+            "Fresh seeds",
+            "Test mean",
+            "95% interval",
+            "Validation",
+            "Behind",
+        ),
+        rows=[
+            (
+                called(row["family"]),
+                str(row["trial"]),
+                str(row["seeds"]),
+                story.metric.score(row["mean"], 2),
+                story.metric.span(row["low"], row["high"]),
+                story.metric.score(row["promised"], 2),
+                behind.get(row["family"], ABSENT),
+            )
+            for row in scores.to_dict("records")
+        ],
+    )
+
+
+def _card(story: Story, row: dict[Hashable, Any]) -> dict[str, Any]:
+    family, metric = row["family"], story.metric
+    own = story.trials[story.trials["family"] == family]
+    trial = own[own["trial"] == row["trial"]].iloc[0]
+    confirmed = story.scores[story.scores["family"] == family]
+    gain = story.objective.sign * (row["value"] - row["recipe_value"])
+    if len(confirmed):
+        score, note = metric.score(confirmed.iloc[0]["mean"]), f"test {metric.words}"
+        note += f", {sentences.uncertainty(confirmed.iloc[0], metric)}"
+    else:
+        score, note = metric.score(row["value"]), f"best validation {metric.words}, not confirmed"
+    declared = (story.results.summary["families"].get(family) or {}).get("description", "")
+    return {
+        "family": called(family),
+        "look": story.looks[family],
+        "description": declared,
+        "score": score,
+        "note": note,
+        "trial": row["trial"],
+        "gain": _gain(row["trial"], gain, row["recipe_value"], story),
+        "settings": _settings(own, row["config"]),
+        "measured": _measured(story, trial),
+    }
+
+
+def _gain(trial: int, gain: float, recipe: float, story: Story) -> str:
+    if trial == 0:
+        return "The family's own recipe is the chosen configuration."
+    if gain != gain:
+        return "On validation it cannot be compared with its own recipe: one has no value."
+    metric = story.metric
+    side = "better than" if gain >= 0 else "worse than"
+    size = metric.difference(abs(gain))
+    return f"On validation {size} {side} its own recipe, which reached {metric.score(recipe)}."
+
+
+def _settings(own: pd.DataFrame, config: dict[str, Any]) -> list[dict[str, Any]]:
+    recipe_rows = own[own["trial"] == 0]
+    recipe = config_of(recipe_rows.iloc[0]) if len(recipe_rows) else {}
+    names = list(dict.fromkeys([*config, *recipe]))
+    return [
+        {
+            "name": shortened(name, 60),
+            "value": shortened(setting(config[name]), 60) if name in config else ABSENT,
+            "recipe": shortened(setting(recipe[name]), 60) if name in recipe else ABSENT,
+            "is_changed": bool(recipe) and config.get(name) != recipe.get(name),
+        }
+        for name in names
+    ]
+
+
+def _measured(story: Story, trial: "pd.Series[Any]") -> list[tuple[str, str]]:
+    """Validation numbers of the search's training that are shown but never ranked."""
+    found = [
+        (
+            f"validation {story.metric.words}, best epoch",
+            story.metric.score(_value(story, trial), 2),
+        )
+    ]
+    for column in (str(name) for name in trial.index if str(name).startswith(VALID)):
+        name = column.removeprefix(VALID)
+        if name != story.metric.name and pd.notna(trial[column]):
+            found.append((f"validation {name.replace('_', ' ')}", quantity(float(trial[column]))))
+    if pd.notna(trial["parameters"]):
+        found.append(("parameters", f"{int(trial['parameters']):,}"))
+    found.append(("training time", duration(float(trial["seconds"]))))
+    return found
+
+
+def _value(story: Story, trial: "pd.Series[Any]") -> float:
+    return float(numbers(trial.to_frame().T, f"best_{VALID}{story.metric.name}").iloc[0])
+
+
+def _by_family(story: Story, table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    parts = [(family, table[table["family"] == family]) for family in story.results.families]
+    return [(family, part) for family, part in parts if len(part)]
+
+
+def _rooms(story: Story, best: pd.DataFrame) -> list[str]:
+    return [
+        sentences.room(
+            family,
+            int(own["trial"].iloc[0]),
+            [float(value) for value in own["value"]],
+            story.metric,
+            story.objective.sign,
+        )
+        for family, own in _by_family(story, best)
+    ]

@@ -1,0 +1,80 @@
+"""What the sections of a report share, each computed once and only when asked for."""
+
+from functools import cached_property
+
+import pandas as pd
+
+from torchstudy.analysis.statistics import Difference, against_best, family_scores
+from torchstudy.analysis.tables import Results, best_trials, selected_trials
+from torchstudy.records import Objective, Status
+from torchstudy.report.formats import Metric, metric_of
+from torchstudy.report.looks import Look, looks_of
+
+
+class Story:
+    """A study's results with what follows from them. Nothing is computed when it is made."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+
+    @property
+    def objective(self) -> Objective:
+        """The metric that decides."""
+        return self.results.objective
+
+    @property
+    def metric(self) -> Metric:
+        """How that metric is written."""
+        return metric_of(self.objective)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """The table of trials."""
+        return self.results.trials
+
+    @cached_property
+    def looks(self) -> dict[str, Look]:
+        """How each family looks."""
+        return looks_of(self.results.families)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Confirmed families, best first."""
+        return family_scores(self.results)
+
+    @cached_property
+    def differences(self) -> list[Difference]:
+        """The best family against each other one."""
+        return against_best(self.results)
+
+    @cached_property
+    def best(self) -> pd.DataFrame:
+        """Per family the search's best completed trial, the best family first."""
+        return self._ranked(best_trials(self.results))
+
+    @cached_property
+    def selected(self) -> pd.DataFrame:
+        """Per family the trial to use, confirmed families first and best first."""
+        table = self._ranked(selected_trials(self.results))
+        rank = {family: place for place, family in enumerate(self.scores["family"])}
+        place = table["family"].map(lambda family: rank.get(family, len(rank)))
+        return table.assign(place=place).sort_values("place", kind="stable").drop(columns="place")
+
+    @cached_property
+    def status_counts(self) -> dict[str, int]:
+        """How many trials stand how."""
+        return {str(key): int(n) for key, n in self.trials["status"].value_counts().items()}
+
+    @property
+    def num_failed(self) -> int:
+        """Trials without a usable result."""
+        return sum(self.status_counts.get(status, 0) for status in Status if status.is_failure)
+
+    def split_size(self, split: str) -> int:
+        """The images in a split; 0 when unknown."""
+        data = self.results.summary.get("data") or {}
+        return int((data.get("splits") or {}).get(split, 0))
+
+    def _ranked(self, table: pd.DataFrame) -> pd.DataFrame:
+        rising = self.objective.direction == "minimize"
+        return table.sort_values("value", ascending=rising, kind="stable").reset_index(drop=True)

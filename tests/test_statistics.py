@@ -1,0 +1,208 @@
+"""Intervals cover what they promise, comparisons find what is there and not more."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from tests.report_data import Made, write_study
+
+from torchstudy.analysis.statistics import (
+    ITEMS_ONLY,
+    SEEDS_AND_ITEMS,
+    SEEDS_ONLY,
+    against_best,
+    compare,
+    confirmed,
+    correctness,
+    crossed_interval,
+    family_scores,
+    holm,
+    paired_interval,
+    seed_interval,
+)
+from torchstudy.analysis.tables import Results, read_results
+
+STUDIES = 1200
+ITEMS = 270
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return read_results(write_study(tmp_path_factory.mktemp("digits")))
+
+
+def _answers(
+    rng: np.random.Generator,
+    mean: float,
+    seed_spread: float,
+    seeds: int,
+    item: np.ndarray | None = None,
+) -> np.ndarray:
+    """Right or wrong per study, seed and item, from a probit with seed, item and noise effects."""
+    seed = rng.normal(0, seed_spread, (STUDIES, seeds, 1))
+    item = rng.normal(0, 1, (STUDIES, 1, ITEMS)) if item is None else item
+    return (mean + seed + item + rng.normal(0, 0.7, (STUDIES, seeds, ITEMS)) > 0).astype(float)
+
+
+def _share_right(mean: float, seed_spread: float) -> float:
+    return float(norm.cdf(mean / math.sqrt(seed_spread**2 + 1 + 0.7**2)))
+
+
+# With 1,200 studies the standard error of a coverage of 95% is 0.6 points; the simulation is
+# seeded, so the bounds cannot fail by chance. Few errors and a small spread make it conservative.
+@pytest.mark.parametrize(
+    ("mean", "seed_spread", "seeds", "highest"),
+    [(1.0, 0.15, 3, 0.97), (2.0, 0.3, 3, 0.97), (2.0, 0.15, 3, 0.98), (3.0, 0.2, 3, 0.995)],
+)
+def test_crossed_interval_covers_new_seeds_and_items(
+    mean: float, seed_spread: float, seeds: int, highest: float
+) -> None:
+    rng = np.random.default_rng(17)
+    truth = _share_right(mean, seed_spread)
+    found = [crossed_interval(one) for one in _answers(rng, mean, seed_spread, seeds)]
+    coverage = np.mean([one.low <= truth <= one.high for one in found])
+    assert 0.93 <= coverage <= highest
+
+
+def test_seed_interval_covers_the_mean_of_normal_scores() -> None:
+    rng = np.random.default_rng(18)
+    found = [seed_interval(one) for one in rng.normal(0.9, 0.01, (STUDIES, 3))]
+    coverage = np.mean([one.low <= 0.9 <= one.high for one in found])
+    assert 0.93 <= coverage <= 0.97
+
+
+def test_an_interval_has_a_width_when_every_item_is_right() -> None:
+    interval = crossed_interval(np.ones((3, 270)))
+    assert interval.high == pytest.approx(1.0)
+    assert 0.98 < interval.low < 0.99
+
+
+def test_more_items_make_the_interval_narrower() -> None:
+    rng = np.random.default_rng(3)
+    few = crossed_interval((rng.random((3, 100)) < 0.9).astype(float))
+    many = crossed_interval((rng.random((3, 10_000)) < 0.9).astype(float))
+    assert many.high - many.low < 0.2 * (few.high - few.low)
+
+
+def test_one_seed_without_predictions_has_no_interval() -> None:
+    interval = seed_interval(np.array([0.9]))
+    assert interval.mean == 0.9
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+
+
+def test_family_scores_are_means_over_the_confirmed_seeds(results: Results) -> None:
+    table = family_scores(results)
+    assert list(table["family"]) == ["CNN", "Transfer", "AutoencoderProbe"]
+    for row in table.to_dict("records"):
+        own = confirmed(results, row["family"])
+        assert row["mean"] == pytest.approx(own["test_accuracy"].mean())
+        assert row["low"] < row["mean"] < row["high"]
+        assert (row["seeds"], row["items"], row["basis"]) == (3, 270, SEEDS_AND_ITEMS)
+
+
+def test_without_predictions_the_interval_is_over_seeds(results: Results) -> None:
+    bare = replace(results, predictions={})
+    table = family_scores(bare)
+    assert set(table["basis"]) == {SEEDS_ONLY}
+    assert set(table["items"]) == {0}
+    assert compare(bare, "CNN", "Transfer").basis == SEEDS_ONLY
+
+
+def test_predictions_that_lack_a_seed_are_not_used(results: Results) -> None:
+    seed = confirmed(results, "CNN")["seed"].iloc[0]
+    table = results.predictions["CNN"]
+    partial = replace(results, predictions={"CNN": table[table["seed"] != seed]})
+    assert correctness(partial, "CNN") is None
+    assert correctness(results, "CNN") is not None
+
+
+def test_a_loss_is_ranked_from_below(tmp_path: Path) -> None:
+    results = read_results(write_study(tmp_path, Made(metric="loss", trials=8)))
+    table = family_scores(results)
+    assert table["mean"].is_monotonic_increasing
+    first, second = table["family"][:2]
+    assert compare(results, first, second).difference > 0
+
+
+def test_compare_is_antisymmetric(results: Results) -> None:
+    one, two = compare(results, "CNN", "Transfer"), compare(results, "Transfer", "CNN")
+    assert one.difference == pytest.approx(-two.difference)
+    assert one.low == pytest.approx(-two.high)
+    assert one.p == pytest.approx(two.p)
+
+
+def test_compare_needs_two_confirmed_families(results: Results) -> None:
+    with pytest.raises(ValueError, match="CNN and GAN are not both confirmed"):
+        compare(results, "CNN", "GAN")
+
+
+def test_pairing_over_items_narrows_the_interval(results: Results) -> None:
+    paired = compare(results, "CNN", "Transfer")
+    rows = family_scores(results).set_index("family")
+    widths = rows["high"] - rows["low"]
+    apart = math.hypot(widths["CNN"], widths["Transfer"])
+    assert paired.high - paired.low < apart
+
+
+def test_one_seed_with_predictions_is_compared_over_items(results: Results) -> None:
+    seeds = {name: confirmed(results, name)["seed"].iloc[0] for name in results.families}
+    kept = results.confirmation["seed"].isin(list(seeds.values()))
+    single = replace(results, confirmation=results.confirmation[kept])
+    difference = compare(single, "CNN", "Transfer")
+    assert difference.basis == ITEMS_ONLY
+    assert not math.isnan(difference.low)
+    bare = replace(single, predictions={})
+    assert math.isnan(compare(bare, "CNN", "Transfer").low)
+    assert not compare(bare, "CNN", "Transfer").is_separable
+
+
+def test_paired_interval_covers_the_true_difference() -> None:
+    rng = np.random.default_rng(29)
+    item = rng.normal(0, 1, (STUDIES, 1, ITEMS))  # what is hard for one is hard for the other
+    one, two = (_answers(rng, mean, 0.15, 3, item=item) for mean in (2.0, 1.8))
+    truth = _share_right(2.0, 0.15) - _share_right(1.8, 0.15)
+    found = [paired_interval(a, b)[0] for a, b in zip(one, two, strict=True)]
+    coverage = np.mean([interval.low <= truth <= interval.high for interval in found])
+    assert 0.93 <= coverage <= 0.98
+
+
+def test_equal_families_are_rarely_called_different() -> None:
+    # 1,200 comparisons of equal families at 5%: 90 or more have a chance below 1 in 10,000.
+    rng = np.random.default_rng(30)
+    item = rng.normal(0, 1, (STUDIES, 1, ITEMS))
+    one, two = (_answers(rng, 2.0, 0.15, 3, item=item) for _ in range(2))
+    wrong = sum(paired_interval(a, b)[1] < 0.05 for a, b in zip(one, two, strict=True))
+    assert wrong < 90
+
+
+def test_a_large_difference_is_nearly_always_found() -> None:
+    rng = np.random.default_rng(31)
+    better, worse = _answers(rng, 2.5, 0.1, 3), _answers(rng, 1.3, 0.1, 3)
+    found = [paired_interval(a, b) for a, b in zip(better, worse, strict=True)]
+    assert np.mean([p < 0.05 and interval.mean > 0 for interval, p in found]) > 0.95
+
+
+def test_families_that_answer_alike_are_not_separable() -> None:
+    answers = (np.random.default_rng(1).random((1, 50)) < 0.9).astype(float)
+    interval, p = paired_interval(answers, answers)
+    assert (interval.mean, interval.low, interval.high, p) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_holm_corrects_step_by_step() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([]) == []
+    first, second = holm([math.nan, 0.01])
+    assert math.isnan(first)
+    assert second == 0.01
+
+
+def test_the_best_is_compared_with_every_other_family(results: Results) -> None:
+    found = against_best(results)
+    assert [(one.a, one.b) for one in found] == [("CNN", "Transfer"), ("CNN", "AutoencoderProbe")]
+    assert [one.adjusted_p for one in found] == holm([one.p for one in found])
+    assert all(one.adjusted_p >= one.p for one in found)
