@@ -1,0 +1,1 @@
+"""Running a study: the ledger, the workers, and the loop that joins them."""

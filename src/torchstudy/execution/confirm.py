@@ -1,0 +1,57 @@
+"""After the search: which configurations are trained afresh, and which of them is chosen."""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from torchstudy.records import Objective, Status, Training, Trial
+from torchstudy.seeds import derive
+
+
+def candidates(trainings: Sequence[Training], objective: Objective, count: int) -> list[Trial]:
+    """The `count` best completed trials of one family by valid score, and always its recipe."""
+    completed = [training for training in trainings if training.status is Status.COMPLETED]
+    ranked = sorted(completed, key=lambda t: (-objective.sign * t.valid(objective), t.trial.number))
+    best = [training.trial for training in ranked[:count]]
+    recipe = [t.trial for t in completed if t.trial.number == 0 and t.trial not in best]
+    return best + recipe
+
+
+def confirmation_seeds(study_seed: int, count: int) -> list[int]:
+    """The fresh seeds, the same for every family and configuration, so that scores pair up."""
+    return [derive(study_seed, "confirmation", index) for index in range(count)]
+
+
+def chosen_number(trainings: Sequence[Training], objective: Objective) -> int | None:
+    """The trial number that fresh trainings of one family speak for, or None without any.
+
+    The one-standard-error rule (Breiman et al. 1984, section 3.4.3): of the configurations whose
+    mean `select` score is within one standard error of the best mean, the one with the fewest
+    parameters; between equals, the better mean, then the earlier trial. Configurations with a
+    failed training are out.
+    """
+    by_number: dict[int, list[Training]] = {}
+    for training in trainings:
+        by_number.setdefault(training.trial.number, []).append(training)
+    scores = {
+        number: [objective.sign * t.metrics[f"select_{objective.metric}"] for t in group]
+        for number, group in by_number.items()
+        if all(training.status is Status.COMPLETED for training in group)
+    }
+    if not scores:
+        return None
+    means = {number: statistics.fmean(values) for number, values in scores.items()}
+    best = max(means, key=lambda number: (means[number], -number))
+    error = _standard_error(scores[best])
+    close = [number for number in means if means[number] >= means[best] - error]
+
+    def merit(number: int) -> tuple[int, float, int]:
+        return by_number[number][0].parameters, -means[number], number
+
+    return min(close, key=merit)
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    if len(values) < 2:
+        return 0.0
+    return statistics.stdev(values) / math.sqrt(len(values))

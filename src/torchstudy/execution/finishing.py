@@ -1,0 +1,142 @@
+"""The end of a run: everything in the study's folder, written from the ledger."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from torchstudy.data.dataset import ImageData
+from torchstudy.execution.ledger import Ledger
+from torchstudy.execution.outputs import Row, write_best, write_evidence, write_tables
+from torchstudy.execution.schedule import Schedule
+from torchstudy.records import Status, Training
+from torchstudy.report.page import write_report
+from torchstudy.search.experiment import write_experiment
+from torchstudy.study import Study
+
+LIBRARIES = (
+    "torchstudy",
+    "torch",
+    "torchvision",
+    "ax-platform",
+    "botorch",
+    "scikit-learn",
+    "pandas",
+)
+
+
+def summary(study: Study, data: ImageData, num_workers: int) -> dict[str, object]:
+    """What a report needs beside the tables: `study.json` without the state."""
+    objective = study.objective
+    return {
+        "study": study.name,
+        "objective": {"metric": objective.metric, "direction": objective.direction},
+        "families": {
+            family.__name__: {
+                "description": (family.__doc__ or "").strip().partition("\n")[0],
+                "space": study.space_of(family).describe(),
+                "notes": list(study.notes_on(family)),
+                "metrics": list(family.metrics),
+            }
+            for family in study.families
+        },
+        "budget": {
+            "trials": study.trials,
+            "epochs": study.epochs,
+            "minutes": study.minutes,
+            "confirm": list(study.confirm) if study.confirm else None,
+        },
+        "seed": study.seed,
+        "data": {
+            "source": data.spec.source,
+            "channels": data.spec.channels,
+            "height": data.spec.height,
+            "width": data.spec.width,
+            "classes": list(data.spec.classes),
+            "splits": {name: len(rows) for name, rows in data.splits.items()},
+            "fingerprint": data.spec.fingerprint,
+            "notes": list(data.notes),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in LIBRARIES},
+        },
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count() or 1,
+            "memory_gib": _memory_gib(),
+            "system": f"{platform.system()} {platform.release()}",
+            "workers": num_workers,
+        },
+    }
+
+
+def write_everything(study: Study, data: ImageData, ledger: Ledger, schedule: Schedule) -> None:
+    """Tables, study.json, Ax experiments, evidence, best models and the report."""
+    folder = schedule.folder
+    state = next(state for state in ledger.studies() if state.name == study.name)
+    write_tables(ledger, state, folder)
+    for family in study.families:
+        name = family.__name__
+        searched = schedule.board.searched(name)
+        space = study.space_of(family)
+        write_experiment(
+            folder / f"{name}.ax.json", f"{study.name}/{name}", space, study.objective, searched
+        )
+        best = best_training(study, searched)
+        chosen = schedule.chosen(name)
+        shown = {"valid": [best] if best else [], "select": chosen, "test": chosen}
+        write_evidence(folder, name, data, shown)
+        if final := _final_training(study, chosen) or best:
+            write_best(folder, family, data, final, _metrics(final, chosen))
+    write_report(folder)
+
+
+def best_training(study: Study, searched: list[Training]) -> Training | None:
+    """The completed search training with the best valid score, the earliest of equals."""
+    completed = [training for training in searched if training.status is Status.COMPLETED]
+    sign = study.objective.sign
+    return max(
+        completed, key=lambda t: (sign * t.valid(study.objective), -t.trial.number), default=None
+    )
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier run left in the study's folder."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+
+
+def _final_training(study: Study, chosen: list[Training]) -> Training | None:
+    """Of the chosen configuration's fresh trainings the best on `select`, the first of equals."""
+    metric, sign = f"select_{study.objective.metric}", study.objective.sign
+    return max(chosen, key=lambda t: (sign * t.metrics[metric], -t.seed), default=None)
+
+
+def _metrics(final: Training, chosen: list[Training]) -> Row:
+    """The saved model's own scores, and the test scores of its configuration over all seeds."""
+    tests: dict[str, list[float]] = {}
+    for training in chosen:
+        for name, value in training.metrics.items():
+            if name.startswith("test_"):
+                tests.setdefault(name, []).append(value)
+    own: Row = dict(final.metrics)
+    return {**own, "all_seeds": tests}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> int | None:
+    if sys.platform == "win32":
+        return None
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)

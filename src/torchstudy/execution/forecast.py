@@ -1,0 +1,241 @@
+"""How long a run will take: measured on the recipes, or taken from trials that have ended."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, Pipe
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from torchstudy.data.dataset import DataHandle, ImageData, open_data
+from torchstudy.errors import RunError
+from torchstudy.execution.forkserver import start_process
+from torchstudy.families.backbones import adopt_backbones, registered_backbones
+from torchstudy.families.base import Family, Fit, FrozenEncoder, Phase
+from torchstudy.records import Objective, Status, Training
+from torchstudy.seeds import derive
+from torchstudy.study import Study, instantiate
+from torchstudy.training.batches import Split
+from torchstudy.training.features import ENCODING_BATCH, are_cached
+from torchstudy.training.trainer import Lesson, train
+from torchstudy.values import Value
+
+NUM_BATCHES = 8  # that a recipe steps over to be timed, once more than that to warm up
+NUM_FITTED = 4096  # images that a fit is timed on: enough for its cost to grow with their number
+START_SECONDS = 0.3  # per training beside its epochs: process, checkpoint, predictions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """Seconds of one worker that a family is expected to need, and where the figure comes from."""
+
+    family: str
+    per_training: float
+    once: float  # features of a frozen backbone, computed before the first trial
+    trainings: int
+    basis: str
+
+    @property
+    def seconds(self) -> float:
+        """All of it; nothing where nothing is left to train."""
+        return self.once + self.per_training * self.trainings if self.trainings else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What a process needs to time a family's recipe; `epochs` is the full length of a training."""
+
+    family: type[Family]
+    config: Mapping[str, Value]
+    data: DataHandle
+    objective: Objective
+    epochs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Seconds for the features of all images, and for one training after that."""
+
+    once: float
+    per_training: float
+
+
+def forecast(
+    study: Study,
+    data: ImageData,
+    family: type[Family],
+    ended: Sequence[Training],
+    trainings: int,
+    *,
+    in_process: bool = False,
+) -> Forecast:
+    """What `trainings` more trainings of a family will take.
+
+    Three or more completed trials speak for the rest by their mean; else the recipe is timed on a
+    few batches here and now, in a worker process as trials are trained in (in this one with
+    `in_process`), and every other configuration is taken to cost as much. Raises RunError if the
+    recipe fails.
+    """
+    completed = [training for training in ended if training.status is Status.COMPLETED]
+    cost, basis = Cost(once=0.0, per_training=0.0), "nothing is left"
+    if trainings and len(completed) >= 3:
+        mean = sum(training.seconds for training in completed) / len(completed)
+        cost = Cost(once=0.0, per_training=mean)
+        basis = f"mean of {len(completed)} finished trainings"
+    elif trainings:
+        sample = Sample(
+            family=family,
+            config=study.space_of(family).recipe,
+            data=data.handle,
+            objective=study.objective,
+            epochs=study.epochs,
+        )
+        cost = _answered(_measured(sample) if in_process else _asked(sample), family)
+        basis = "its recipe, timed on a few batches"
+    return Forecast(
+        family=family.__name__,
+        per_training=cost.per_training,
+        once=cost.once,
+        trainings=trainings,
+        basis=basis,
+    )
+
+
+def _answered(answer: Cost | str, family: type[Family]) -> Cost:
+    if isinstance(answer, str):
+        raise RunError(f"{family.__name__}: its recipe cannot be trained: {answer}")
+    return answer
+
+
+def _asked(sample: Sample) -> Cost | str:
+    """The cost as a worker process measures it, or why there is none."""
+    ours, theirs = Pipe()
+    process = start_process(_serve, theirs, _Question(sample), name="forecast")
+    theirs.close()
+    try:
+        answer: Cost | str = ours.recv()
+    except EOFError:
+        answer = "the process that timed it has died"
+    finally:
+        process.kill()
+        process.join()
+        process.close()
+        ours.close()
+    return answer
+
+
+class _Question:
+    """A sample and what the process that times it must know of this one."""
+
+    def __init__(self, sample: Sample) -> None:
+        self.sample = sample
+        self.family = sample.family
+        self.backbones = registered_backbones()
+
+
+def _serve(connection: Connection, question: _Question) -> None:
+    import os
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked ends this process
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    torch.set_num_threads(1)
+    adopt_backbones(question.backbones)
+    connection.send(_measured(question.sample))
+
+
+def _measured(sample: Sample) -> Cost | str:
+    try:
+        return measured(sample)
+    except Exception as error:  # a family's code may raise anything; a run would record it
+        return f"{type(error).__name__}: {error}"
+
+
+def measured(sample: Sample) -> Cost:
+    """Time the parts of an epoch on as many images as each needs, scaled to the whole splits."""
+    data = open_data(sample.data)
+    instance, training = instantiate(sample.family, sample.config)
+    train_rows, valid_rows = data.splits["train"], data.splits["valid"]
+    timed = train_rows[: max(NUM_BATCHES * training.batch_size, NUM_FITTED)]
+    spec, once = data.spec, 0.0
+    encoder = instance.encoder(spec)
+    if encoder is None:
+        images = Split.of(data.pixels, timed, data.labels[timed], instance.preprocessing(spec))
+    else:
+        once, features = _encoded(encoder, data, timed)
+        spec = replace(spec, num_features=features.shape[1])
+        images = Split.of(features, np.arange(len(timed)), data.labels[timed])
+    phases = instance.phases(spec, training)
+    lesson = Lesson(
+        build=lambda: instance.build(spec),
+        phases=[phase for phase in phases if isinstance(phase, Phase)],
+        config=training,
+        train=_first(images, NUM_BATCHES * training.batch_size),
+        valid=images,
+        score=lambda model, split: {"loss": 0.0, sample.objective.metric: 0.0},
+        objective=sample.objective,
+        epochs=1,
+        seed=derive(0, "forecast"),
+    )
+    _, model = train(lesson)  # warms up
+    steps = _seconds(lambda: train(lesson)) if lesson.phases else 0.0
+    seconds = steps * len(train_rows) / len(lesson.train)
+    seconds += _after_steps(instance, model, phases, images) * len(train_rows) / len(images)
+    scored = _first(images, NUM_BATCHES * training.batch_size)
+    seconds += _scoring(instance, model, scored) * len(valid_rows) / len(scored)
+    return Cost(
+        once=once,
+        per_training=START_SECONDS + seconds * (sample.epochs if lesson.phases else 1),
+    )
+
+
+def _encoded(
+    encoder: FrozenEncoder, data: ImageData, rows: NDArray[np.int64]
+) -> tuple[float, NDArray[np.float32]]:
+    """Seconds for the features of all images, and made-up ones in their shape for `rows`."""
+    items = np.unique(np.concatenate(list(data.splits.values())))
+    network = encoder.build().eval().to(memory_format=torch.channels_last)
+    probe = items[: 2 * ENCODING_BATCH]
+    batches = Split.of(data.pixels, probe, data.labels[probe], encoder.preprocessing)
+    with torch.inference_mode():
+        first, *rest = batches.in_order(ENCODING_BATCH)
+        width = network(first.inputs).shape[1]
+        timed = rest[0] if rest else first
+        seconds = _seconds(lambda: network(timed.inputs)) / len(timed.inputs) * len(items)
+    if are_cached(encoder, items, data_key=data.handle.folder.name):
+        seconds = 0.0
+    generator = np.random.default_rng(derive(0, "forecast"))
+    return seconds, generator.normal(size=(len(rows), width)).astype(np.float32)
+
+
+def _after_steps(
+    instance: Family, model: torch.nn.Module, phases: Sequence[Phase | Fit], images: Split
+) -> float:
+    """Seconds of all fits on `images`."""
+    model.eval()
+    with torch.no_grad():
+        return sum(
+            _seconds(lambda phase=phase: phase.function(model, images))  # type: ignore[misc]
+            for phase in phases
+            if isinstance(phase, Fit)
+        )
+
+
+def _scoring(instance: Family, model: torch.nn.Module, images: Split) -> float:
+    model.eval()
+    with torch.inference_mode():
+        return _seconds(lambda: instance.score(model, images.in_order()))
+
+
+def _first(images: Split, count: int) -> Split:
+    return replace(images, rows=images.rows[:count], targets=images.targets[:count])
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began

@@ -1,0 +1,184 @@
+"""What a worker does: train one trial with one seed, or read the test split for one."""
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from torchstudy.data.dataset import DataHandle, ImageData, open_data
+from torchstudy.data.spec import DataSpec
+from torchstudy.errors import StudyError
+from torchstudy.families.base import Family
+from torchstudy.files import written_aside
+from torchstudy.records import Epoch, Objective, Outcome, Purpose, Status, TrainingKey
+from torchstudy.study import instantiate
+from torchstudy.training.batches import Split
+from torchstudy.training.features import cached_features
+from torchstudy.training.trainer import Lesson, Stopped, train
+from torchstudy.values import Value
+
+CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights.pt"
+OUT_OF_MEMORY_TEXTS = ("can't allocate memory", "out of memory")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One piece of work for one worker, with everything it needs.
+
+    `train` trains and scores the `valid` split (and `select` when confirming); `test` scores the
+    `test` split with the weights that training left in `folder`.
+    """
+
+    action: Literal["train", "test"]
+    key: TrainingKey
+    family: type[Family]
+    config: Mapping[str, Value]
+    objective: Objective
+    epochs: int
+    purpose: Purpose
+    data: DataHandle
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something a user may want to know while waiting."""
+
+    text: str
+
+
+Report = Callable[[Epoch | Note], None]
+
+
+def run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
+    """Do the job. A configuration that fails is an outcome with its reason, never an exception."""
+    try:
+        return _run(job, report, should_stop)
+    except Stopped:
+        return Outcome(status=Status.PAUSED)
+    except MemoryError:
+        return Outcome(status=Status.OUT_OF_MEMORY, reason="the worker ran out of memory")
+    except StudyError as error:
+        return Outcome(status=Status.CRASHED, reason=str(error))
+    except Exception as error:
+        if any(text in str(error) for text in OUT_OF_MEMORY_TEXTS):
+            return Outcome(status=Status.OUT_OF_MEMORY, reason=str(error).splitlines()[0])
+        return Outcome(status=Status.CRASHED, reason=traceback.format_exc())
+
+
+def predictions_path(folder: Path, split: str) -> Path:
+    """Where a job leaves its predictions on one split."""
+    return folder / f"{split}.npz"
+
+
+def deployed_state(
+    folder: Path, family: Family, data: DataSpec
+) -> tuple[dict[str, torch.Tensor], DataSpec]:
+    """The weights of the whole network, a frozen encoder included, and the data it takes."""
+    saved = torch.load(folder / WEIGHTS, weights_only=True)
+    state: dict[str, torch.Tensor] = saved["state"]
+    encoder = family.encoder(data)
+    if encoder is not None:
+        frozen = {f"0.{name}": value for name, value in encoder.build().state_dict().items()}
+        state = {**frozen, **{f"1.{name}": value for name, value in state.items()}}
+    return state, replace(data, num_features=saved["num_features"])
+
+
+def _run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
+    data = open_data(job.data)
+    family, training = instantiate(job.family, job.config)
+
+    def check_stop() -> None:
+        if should_stop():
+            raise Stopped
+
+    splits, spec = _splits(family, data, lambda text: report(Note(text)), check_stop)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    if job.action == "test":
+        return _test(job, family, spec, splits)
+    lesson = Lesson(
+        build=lambda: family.build(spec),
+        phases=family.phases(spec, training),
+        config=training,
+        train=splits["train"],
+        valid=splits["valid"],
+        score=lambda model, split: family.score(model, split.in_order()),
+        objective=job.objective,
+        epochs=job.epochs,
+        seed=job.key.seed,
+    )
+    outcome, model = train(
+        lesson, checkpoint=job.folder / CHECKPOINT, on_epoch=report, should_stop=should_stop
+    )
+    if outcome.status is not Status.COMPLETED:
+        return outcome
+    with written_aside(job.folder / WEIGHTS) as aside:
+        torch.save({"num_features": spec.num_features, "state": model.state_dict()}, aside)
+    _write_predictions(job, family, model, splits["valid"], "valid")
+    if job.purpose == "confirmation":
+        selected = _scored(job, family, model, splits["select"], "select")
+        outcome = replace(outcome, metrics={**outcome.metrics, **selected})
+    return outcome
+
+
+def _test(job: Job, family: Family, spec: DataSpec, splits: Mapping[str, Split]) -> Outcome:
+    model = family.build(spec)
+    model.load_state_dict(torch.load(job.folder / WEIGHTS, weights_only=True)["state"])
+    metrics = _scored(job, family, model.eval(), splits["test"], "test")
+    return Outcome(status=Status.COMPLETED, metrics=metrics)
+
+
+def _splits(
+    family: Family,
+    data: ImageData,
+    on_note: Callable[[str], None],
+    check_stop: Callable[[], None],
+) -> tuple[dict[str, Split], DataSpec]:
+    """The four splits as the family's network takes them: pixels, or features computed once."""
+    encoder = family.encoder(data.spec)
+    if encoder is None:
+        preprocessing = family.preprocessing(data.spec)
+        return {
+            name: Split.of(data.pixels, rows, data.labels[rows], preprocessing)
+            for name, rows in data.splits.items()
+        }, data.spec
+    items = np.unique(np.concatenate(list(data.splits.values())))
+    features = cached_features(
+        encoder,
+        data.pixels,
+        items,
+        data_key=data.handle.folder.name,
+        on_note=on_note,
+        check_stop=check_stop,
+    )
+    spec = replace(data.spec, num_features=features.shape[1])
+    return {
+        name: Split.of(features, np.searchsorted(items, rows), data.labels[rows])
+        for name, rows in data.splits.items()
+    }, spec
+
+
+def _scored(
+    job: Job, family: Family, model: nn.Module, split: Split, name: str
+) -> dict[str, float]:
+    with torch.inference_mode():
+        metrics = family.score(model, split.in_order())
+    _write_predictions(job, family, model, split, name)
+    return {f"{name}_{metric}": value for metric, value in metrics.items()}
+
+
+def _write_predictions(job: Job, family: Family, model: nn.Module, split: Split, name: str) -> None:
+    """Predicted class and its probability for every item of a split, in the split's order."""
+    with torch.inference_mode():
+        probabilities = torch.cat(
+            [family.predict(model, batch.inputs) for batch in split.in_order()]
+        )
+    confidence, predicted = probabilities.max(dim=1)
+    path = predictions_path(job.folder, name)
+    with written_aside(path) as aside, aside.open("wb") as file:
+        np.savez(file, predicted=predicted.numpy(), confidence=confidence.numpy())

@@ -1,0 +1,202 @@
+"""What a run leaves in its folder: tables, study.json, Ax experiments, evidence, best models."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from torchstudy.analysis.tables import PREDICTION_COLUMNS, frame, write_table
+from torchstudy.data.dataset import ImageData
+from torchstudy.execution import job as jobs
+from torchstudy.execution.confirm import chosen_number
+from torchstudy.execution.ledger import Ledger, StudyState
+from torchstudy.families.base import Family
+from torchstudy.files import write_json
+from torchstudy.models.saved import save_model
+from torchstudy.records import (
+    CONFIRMATION_COLUMNS,
+    EPOCH_COLUMNS,
+    TRIAL_COLUMNS,
+    Epoch,
+    Objective,
+    Status,
+    Training,
+    TrainingKey,
+)
+from torchstudy.study import instantiate
+
+Row = dict[str, object]
+
+
+def training_folder(folder: Path, key: TrainingKey) -> Path:
+    """Where a training keeps its checkpoint, weights and predictions."""
+    return folder / "checkpoints" / key.family / f"{key.number}-{key.seed}"
+
+
+def tables(ledger: Ledger, state: StudyState) -> dict[str, pd.DataFrame]:
+    """`trials`, `epochs` and `confirmation` of a study, as they stand in the ledger."""
+    families = list(state.summary["families"])
+    objective = Objective(**state.summary["objective"])
+    epochs = ledger.epochs(state.name)
+    last = {key: row for key, row in epochs}
+    trainings = ledger.trainings(state.name)
+    trainings.sort(key=lambda t: (families.index(t.trial.family), t.trial.number, t.seed))
+    searched = [training for training in trainings if training.purpose == "search"]
+    confirmed = [training for training in trainings if training.purpose == "confirmation"]
+    return {
+        "trials": frame(
+            [_trial_row(state.name, t, last.get(t.key), objective) for t in searched],
+            TRIAL_COLUMNS,
+        ),
+        "epochs": frame([_epoch_row(state.name, key, row) for key, row in epochs], EPOCH_COLUMNS),
+        "confirmation": frame(
+            list(_confirmation_rows(state.name, confirmed, objective)), CONFIRMATION_COLUMNS
+        ),
+    }
+
+
+def write_tables(ledger: Ledger, state: StudyState, folder: Path) -> None:
+    """Write the tables as Parquet and CSV, and `study.json`."""
+    for name, table in tables(ledger, state).items():
+        write_table(table, folder / name)
+    write_json(folder / "study.json", {**state.summary, "state": state.state})
+
+
+def write_evidence(
+    folder: Path, family: str, data: ImageData, trainings: Mapping[str, Sequence[Training]]
+) -> None:
+    """One row per prediction: `valid` by the best trial, `select` and `test` by fresh trainings.
+
+    `trainings` maps a split to the trainings whose predictions on it are shown.
+    """
+    rows: list[Row] = []
+    for split, shown in trainings.items():
+        for training in shown:
+            path = jobs.predictions_path(training_folder(folder, training.key), split)
+            if path.exists():
+                rows += _prediction_rows(data, split, training.seed, path)
+    write_table(frame(rows, PREDICTION_COLUMNS), folder / "evidence" / family / "predictions")
+
+
+def write_best(
+    folder: Path, family: type[Family], data: ImageData, training: Training, metrics: Row
+) -> None:
+    """Save the network of one training under `best/<family>/`."""
+    source = training_folder(folder, training.key)
+    instance, _ = instantiate(family, training.trial.config)
+    state, spec = jobs.deployed_state(source, instance, data.spec)
+    save_model(
+        folder / "best" / family.__name__,
+        family=family,
+        config=training.trial.config,
+        data=spec,
+        state=state,
+        metrics={"trial": training.trial.number, "seed": training.seed, **metrics},
+    )
+
+
+def prune(folder: Path, trainings: Sequence[Training], objective: Objective, keep: int) -> None:
+    """Delete the files of finished search trials of one family, but for the `keep` best ones."""
+    finished = [training for training in trainings if training.status.is_final]
+    completed = [training for training in finished if training.status is Status.COMPLETED]
+    ranked = sorted(completed, key=lambda t: -objective.sign * t.valid(objective))
+    for training in finished:
+        place = training_folder(folder, training.key)
+        if training not in ranked[:keep] and place.exists():
+            shutil.rmtree(place)
+
+
+def _trial_row(study: str, training: Training, last: Epoch | None, objective: Objective) -> Row:
+    trial = training.trial
+    config = {f"config.{name}": value for name, value in trial.config.items()}
+    valid = {
+        name: value
+        for name, value in (last.values() if last else {}).items()
+        if name.startswith("valid_")
+    }
+    return {
+        "study": study,
+        "family": trial.family,
+        "trial": trial.number,
+        "origin": trial.origin,
+        **_standing(training),
+        **config,
+        **valid,
+        f"best_valid_{objective.metric}": training.valid(objective),
+    }
+
+
+def _standing(training: Training) -> Row:
+    return {
+        "seed": training.seed,
+        "status": str(training.status),
+        "reason": training.reason,
+        "epochs": training.epochs,
+        "best_epoch": training.best_epoch,
+        "parameters": training.parameters,
+        "seconds": training.seconds,
+        "started": training.started or None,
+        "finished": training.finished or None,
+        "worker": training.worker,
+    }
+
+
+def _epoch_row(study: str, key: TrainingKey, row: Epoch) -> Row:
+    return {
+        "study": study,
+        "family": key.family,
+        "trial": key.number,
+        "seed": key.seed,
+        "epoch": row.epoch,
+        "seconds": row.seconds,
+        "finished": row.finished,
+        **row.values(),
+    }
+
+
+def _confirmation_rows(
+    study: str, trainings: Sequence[Training], objective: Objective
+) -> Iterator[Row]:
+    by_family: dict[str, list[Training]] = {}
+    for training in trainings:
+        by_family.setdefault(training.trial.family, []).append(training)
+    for family, group in by_family.items():
+        is_done = all(training.status.is_final for training in group)
+        chosen = chosen_number(group, objective) if is_done else None
+        for training in group:
+            standing = _standing(training)
+            del standing["best_epoch"]
+            scores = {
+                name: value
+                for name, value in training.metrics.items()
+                if name.startswith(("select_", "test_"))
+            }
+            yield {
+                "study": study,
+                "family": family,
+                "trial": training.trial.number,
+                **standing,
+                "chosen": training.trial.number == chosen,
+                **scores,
+            }
+
+
+def _prediction_rows(data: ImageData, split: str, seed: int, path: Path) -> list[Row]:
+    classes = data.spec.classes
+    with np.load(path) as saved:
+        predicted, confidence = saved["predicted"], saved["confidence"]
+    return [
+        {
+            "split": split,
+            "seed": seed,
+            "item": int(item),
+            "name": data.names[item],
+            "target": classes[data.labels[item]],
+            "predicted": classes[guess],
+            "confidence": float(share),
+            "is_correct": bool(guess == data.labels[item]),
+        }
+        for item, guess, share in zip(data.splits[split], predicted, confidence, strict=True)
+    ]

@@ -1,0 +1,181 @@
+"""What a run tells whoever watches it: a silent watcher and one that prints plain lines."""
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from typing_extensions import override
+
+from torchstudy.records import Epoch, Objective, Outcome, Purpose, Status, Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run is about to do; `trainings_left` counts what is not finished yet."""
+
+    study: str
+    families: tuple[str, ...]
+    objective: Objective
+    trials: int
+    epochs: int
+    confirmations: int
+    num_workers: int
+    trainings_left: int
+    done_by_family: Mapping[str, int]
+
+    @property
+    def trainings_done(self) -> int:
+        """How many trainings had ended before."""
+        return sum(self.done_by_family.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """The training that news is about."""
+
+    trial: Trial
+    seed: int
+    purpose: Purpose
+    action: str
+
+    @property
+    def title(self) -> str:
+        """`CNN #7`, `confirm CNN #7` or `test CNN #7`."""
+        words = {"search": "", "confirmation": "confirm "}
+        prefix = "test " if self.action == "test" else words[self.purpose]
+        return f"{prefix}{self.trial.family} #{self.trial.number}"
+
+
+class Watcher(ABC):
+    """Told of everything that happens in a run, in order, from one thread."""
+
+    @abstractmethod
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Data are being read: `done` of `total` items of `what`."""
+
+    @abstractmethod
+    def begun(self, plan: Plan) -> None:
+        """The run starts or goes on."""
+
+    @abstractmethod
+    def started(self, subject: Subject) -> None:
+        """A worker took up a training."""
+
+    @abstractmethod
+    def epoch(self, subject: Subject, row: Epoch) -> None:
+        """An epoch is finished and recorded."""
+
+    @abstractmethod
+    def ended(self, subject: Subject, outcome: Outcome, seconds: float) -> None:
+        """A training has ended and its outcome is recorded."""
+
+    @abstractmethod
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
+    @abstractmethod
+    def finished(self, report: Path | None) -> None:
+        """Nothing is left to do, or the run was interrupted (no report)."""
+
+
+class Silent(Watcher):
+    """Says nothing."""
+
+    @override
+    def preparing(self, what: str, done: int, total: int) -> None:
+        pass
+
+    @override
+    def begun(self, plan: Plan) -> None:
+        pass
+
+    @override
+    def started(self, subject: Subject) -> None:
+        pass
+
+    @override
+    def epoch(self, subject: Subject, row: Epoch) -> None:
+        pass
+
+    @override
+    def ended(self, subject: Subject, outcome: Outcome, seconds: float) -> None:
+        pass
+
+    @override
+    def note(self, text: str) -> None:
+        pass
+
+    @override
+    def finished(self, report: Path | None) -> None:
+        pass
+
+
+class PlainLines(Watcher):
+    """One line for each thing a reader of a log wants to know."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+        self._objective = Objective(metric="loss", direction="minimize")
+        self._best: dict[str, float] = {}
+
+    @override
+    def preparing(self, what: str, done: int, total: int) -> None:
+        if done == total:
+            self._say(f"{what}: {total} done")
+
+    @override
+    def begun(self, plan: Plan) -> None:
+        self._objective = plan.objective
+        self._say(plan_text(plan))
+
+    @override
+    def started(self, subject: Subject) -> None:
+        pass
+
+    @override
+    def epoch(self, subject: Subject, row: Epoch) -> None:
+        pass
+
+    @override
+    def ended(self, subject: Subject, outcome: Outcome, seconds: float) -> None:
+        self._say(ended_text(subject, outcome, seconds, self._objective))
+
+    @override
+    def note(self, text: str) -> None:
+        self._say(text)
+
+    @override
+    def finished(self, report: Path | None) -> None:
+        if report is not None:
+            self._say(f"report: {report}")
+
+    def _say(self, text: str) -> None:
+        print(text, file=self._stream or sys.stdout, flush=True)
+
+
+def plan_text(plan: Plan) -> str:
+    """What a run will do, in one or two sentences."""
+    workers = f"{plan.num_workers} worker" + ("s" if plan.num_workers > 1 else "")
+    text = (
+        f"{plan.study}: {', '.join(plan.families)}; {plan.trials} trials of up to {plan.epochs} "
+        f"epochs each, then {plan.confirmations} confirmations per family; {workers}"
+    )
+    if not plan.confirmations:
+        text = text.replace(", then 0 confirmations per family", ", no confirmation")
+    if plan.trainings_done:
+        text += f"\ngoing on: {plan.trainings_done} trainings are done, {plan.trainings_left} left"
+    return text
+
+
+def ended_text(subject: Subject, outcome: Outcome, seconds: float, objective: Objective) -> str:
+    """One line about a finished training."""
+    split = {"search": "valid", "confirmation": "select"}[subject.purpose]
+    split = "test" if subject.action == "test" else split
+    value = outcome.metrics.get(f"{split}_{objective.metric}")
+    score = "" if value is None else f"  {split} {objective.metric} {value:.4f}"
+    is_fine = outcome.status is Status.COMPLETED
+    why = "" if is_fine else "  " + outcome.reason.strip().rpartition("\n")[2]
+    return f"{subject.title:<29} {outcome.status:<13}{seconds:7.1f} s{score}{why}".rstrip()
