@@ -1,0 +1,156 @@
+"""The live display of a run on a terminal: what is done, what is running, what is left."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+from typing_extensions import override
+
+from torchstudy.execution.watching import Plan, Subject, Watcher, ended_text, plan_text
+from torchstudy.records import Epoch, Objective, Outcome
+
+REFRESH = 4  # times a second
+
+
+class LiveDisplay(Watcher):
+    """A bar per family with its best score, the trainings under way, and the time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[news]}"),
+            console=console,
+        )
+        self._live: Live | None = None
+        self._preparing: dict[str, TaskID] = {}
+        self._families: dict[str, TaskID] = {}
+        self._best: dict[str, float] = {}
+        self._running: dict[tuple[str, int], tuple[Subject, Epoch | None]] = {}
+        self._spent: list[float] = []
+        self._plan: Plan | None = None
+        self._began = time.monotonic()
+
+    @override
+    def preparing(self, what: str, done: int, total: int) -> None:
+        self._show()
+        if what not in self._preparing:
+            self._preparing[what] = self._bars.add_task(what, total=total, news="")
+        self._bars.update(self._preparing[what], completed=done, total=total)
+
+    @override
+    def begun(self, plan: Plan) -> None:
+        for task in self._preparing.values():
+            self._bars.remove_task(task)
+        self._preparing.clear()
+        self._plan = plan
+        self._show()
+        self._console.print(plan_text(plan), highlight=False)
+        per_family = plan.trials + plan.confirmations
+        for family in plan.families:
+            done = plan.done_by_family.get(family, 0)
+            self._families[family] = self._bars.add_task(
+                family, total=per_family, completed=done, news=""
+            )
+
+    @override
+    def started(self, subject: Subject) -> None:
+        self._running[_place(subject)] = (subject, None)
+        self._refresh()
+
+    @override
+    def epoch(self, subject: Subject, row: Epoch) -> None:
+        self._running[_place(subject)] = (subject, row)
+        self._refresh()
+
+    @override
+    def ended(self, subject: Subject, outcome: Outcome, seconds: float) -> None:
+        self._running.pop(_place(subject), None)
+        if subject.action == "train" and outcome.status.is_final:
+            self._spent.append(seconds)
+            self._count(subject, outcome)
+        if outcome.status.is_failure:
+            self._console.print(
+                Text(ended_text(subject, outcome, seconds, self._objective), style="yellow")
+            )
+        self._refresh()
+
+    @override
+    def note(self, text: str) -> None:
+        self._console.print(Text(text, style="dim"))
+
+    @override
+    def finished(self, report: Path | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the last state of the display standing."""
+        if self._live is not None:
+            self._running.clear()
+            self._refresh()
+            self._live.stop()
+            self._live = None
+
+    @property
+    def _objective(self) -> Objective:
+        assert self._plan is not None
+        return self._plan.objective
+
+    def _show(self) -> None:
+        if self._live is None:
+            self._live = Live(self._picture(), console=self._console, refresh_per_second=REFRESH)
+            self._live.start()
+
+    def _count(self, subject: Subject, outcome: Outcome) -> None:
+        family, metric = subject.trial.family, self._objective.metric
+        value = outcome.metrics.get(f"valid_{metric}", float("nan"))
+        news: dict[str, Any] = {}
+        is_search = subject.purpose == "search"
+        if is_search and self._objective.is_better(value, self._best.get(family, float("nan"))):
+            self._best[family] = value
+            news["news"] = f"best valid {metric} {value:.4f} (#{subject.trial.number})"
+        self._bars.update(self._families[family], advance=1, **news)
+
+    def _refresh(self) -> None:
+        if self._live is not None:
+            self._live.update(self._picture())
+
+    def _picture(self) -> Group:
+        running = [self._running_line(*pair) for pair in self._running.values()]
+        return Group(self._bars, *running, Text(self._time_line(), style="dim"))
+
+    def _running_line(self, subject: Subject, row: Epoch | None) -> Text:
+        text = f"  {subject.title:<32}"
+        if row is not None and self._plan is not None:
+            metric = self._objective.metric
+            value = row.metrics.get(metric, row.valid_loss)
+            text += f"epoch {row.epoch}/{self._plan.epochs}  valid {metric} {value:.4f}"
+        return Text(text)
+
+    def _time_line(self) -> str:
+        spent = f"  {duration(time.monotonic() - self._began)} so far"
+        if self._plan is None or len(self._spent) < 3:
+            return spent
+        left = max(0, self._plan.trainings_left - len(self._spent))
+        mean = sum(self._spent) / len(self._spent)
+        return f"{spent}, about {duration(mean * left / self._plan.num_workers)} left"
+
+
+def _place(subject: Subject) -> tuple[str, int]:
+    return subject.title, subject.seed
+
+
+def duration(seconds: float) -> str:
+    """`12 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
