@@ -1,4 +1,4 @@
-"""Handwritten digits, 8 x 8: a first look at three families, in two to three minutes on two cores.
+"""Handwritten digits, 8 x 8: a first look at three families, in about two minutes on two cores.
 
 Expect a CNN near 0.99, transfer from the shipped backbone near 0.98 and the probe on a small code
 above 0.90 (test accuracy; one of the 270 test images is 0.4 points). At this size an untrained

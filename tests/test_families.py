@@ -18,6 +18,7 @@ from torchstudy.errors import StudyError
 from torchstudy.execution import job as jobs
 from torchstudy.execution.job import Job
 from torchstudy.families.autoencoder import AutoencoderProbe, CodeNet
+from torchstudy.families.backbones import registered_backbones
 from torchstudy.families.base import Family, Fit, Phase, domains_with_training, family
 from torchstudy.families.cnn import CNN
 from torchstudy.families.logistic import fit_logistic
@@ -25,7 +26,7 @@ from torchstudy.families.transfer import PartlyFrozen, Transfer
 from torchstudy.models.saved import load_model, save_model
 from torchstudy.records import Epoch, Objective, Outcome, Status, TrainingKey
 from torchstudy.space import Config, SearchSpace
-from torchstudy.study import instantiate
+from torchstudy.study import Study, instantiate
 from torchstudy.training.batches import Split
 from torchstudy.training.optim import TrainingConfig
 
@@ -391,6 +392,20 @@ def test_a_function_can_be_registered_as_a_backbone(striped: ImageData, tmp_path
     register_backbone("maps", nn.Identity, mean=(0.5,), std=(0.25,))
     (problem,) = Transfer(backbone="maps").problems(striped.spec)
     assert problem == "backbone 'maps' returns (1, 1, 8, 8) for one image, not a vector"
+
+
+def test_a_study_takes_a_function_as_backbone_and_gives_it_its_name() -> None:
+    def spread() -> nn.Module:
+        return Averages()
+
+    study = Study(
+        data="digits",
+        families=[Transfer],
+        maximize="accuracy",
+        space={"Transfer.backbone": spread},
+    )
+    assert study.space_of(Transfer).recipe["backbone"] == "spread"
+    assert registered_backbones()["spread"].build is spread
 
 
 # -- families of one's own -----------------------------------------------------------------------

@@ -149,7 +149,7 @@ def changes_for(family: type[Family], space: Mapping[str, object]) -> dict[str, 
         for name, change in space.items()
         if str(name).startswith(own)
     }
-    return changes
+    return {name: family.adopted(name, change) for name, change in changes.items()}
 
 
 def _problems(study: Study) -> Iterator[str]:

@@ -72,6 +72,14 @@ class Family(ABC):
     training_when: ClassVar[Mapping[str, Value]] = {}
     """The condition (`{field: value}`) under which training hyperparameters exist at all."""
 
+    @classmethod
+    def adopted(cls, name: str, change: object) -> object:
+        """What a study's entry for hyperparameter `name` stands for; by default itself.
+
+        A family that takes things without a name (a function) gives them one here.
+        """
+        return change
+
     @abstractmethod
     def build(self, data: DataSpec) -> nn.Module:
         """The untrained network: preprocessed inputs -> logits of shape (batch, num_classes).

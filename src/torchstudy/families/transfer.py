@@ -16,6 +16,7 @@ from torchstudy.families.backbones import (
     check_name,
     find_backbone,
     last_blocks,
+    register_backbone,
     shares_images,
 )
 from torchstudy.families.base import Family, Fit, FrozenEncoder, Phase, family
@@ -46,6 +47,14 @@ class Transfer(Family):
     head_dropout: float = Float(0.0, 0.5, default=0.0, when={"head": "network"})
     unfreeze: int = Choice(0, default=0, when={"head": "network"}, is_open=True)
     regularisation: float = Float(1e-3, 1e3, log=True, default=1.0, when={"head": "logistic"})
+
+    @classmethod
+    @override
+    def adopted(cls, name: str, change: object) -> object:
+        """A function given as `backbone` is registered under its own name."""
+        if name == "backbone" and callable(change):
+            return register_backbone(getattr(change, "__name__", type(change).__name__), change)
+        return change
 
     @override
     def problems(self, data: DataSpec) -> Sequence[str]:
