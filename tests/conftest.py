@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.command import optimize, write_study
 
 from torchstudy.data.dataset import ImageData, prepare
 from torchstudy.data.images import Images
@@ -31,6 +32,25 @@ def stripes() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     images[labels == 0, ::2, :] += 90
     images[labels == 1, :, ::2] += 90
     return images.astype(np.uint8), labels
+
+
+@pytest.fixture(scope="session")
+def _finished_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    write_study(folder, "tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        ended = optimize("run", "tiny", "--executor", "inline")
+    assert ended.exit_code == 0, ended.stderr
+    (folder / "said.txt").write_text(ended.stdout)
+    return folder
+
+
+@pytest.fixture
+def finished_study(_finished_study: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, in which the study `tiny` has been run; it must be left as it is."""
+    monkeypatch.chdir(_finished_study)
+    return _finished_study
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ FLOORS: list[list[str]] = [
     ],
     ["execution", "report"],
     ["execution.runner"],
-    ["overview", "planning", "display", "cli", "__init__"],
+    ["stored", "printing", "usage", "overview", "planning", "display", "cli", "__init__"],
 ]
 
 ROOMS = {

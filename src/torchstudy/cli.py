@@ -1,19 +1,21 @@
 """The `optimize` command: parse, call, print, exit code."""
 
 import functools
+import os
+import shlex
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
-from torchstudy.errors import Interrupted, RunError, StudyChanged, StudyError
+from torchstudy.errors import Interrupted, RunError, StorageError, StudyChanged, StudyError
+from torchstudy.usage import checked, format_of, one_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from rich.console import Console
-
     from torchstudy.study import Study
 
 FINE, ENDED_BADLY, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
@@ -47,11 +49,14 @@ def handled(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
     def wrapped(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except (StudyError, StudyChanged) as error:
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader has what it wanted (`| head`)
+            _drop_output()
+        except (StudyError, StudyChanged, StorageError) as error:
             _complain(error)
             raise typer.Exit(WRONG_USE) from None
         except Interrupted as error:
-            print(f"\n{error}\ngo on with: optimize {' '.join(sys.argv[1:])}", file=sys.stderr)
+            print(f"\n{error}\ngo on with: {_same_command()}", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
         except RunError as error:
             _complain(error)
@@ -68,8 +73,9 @@ def handled(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
 def list_studies(reports: Reports = Path("reports"), storage: Storage = None) -> None:
     """Studies in ./studies, their state and best value so far."""
     from torchstudy.overview import study_lines
+    from torchstudy.printing import print_table
 
-    _print_table("", ["study", "state", "trials", "best", "about"], study_lines(reports, storage))
+    print_table("", ["study", "state", "trials", "best", "about"], study_lines(reports, storage))
 
 
 @app.command()
@@ -77,13 +83,14 @@ def list_studies(reports: Reports = Path("reports"), storage: Storage = None) ->
 def space(study: StudyArgument, family: Family = None) -> None:
     """The search space of each family: range, scale, recipe, condition."""
     from torchstudy.overview import space_lines
+    from torchstudy.printing import print_table
     from torchstudy.study_files import load_study
 
     loaded = load_study(study)
     families = [loaded.family(family)] if family else loaded.families
     for cls in families:
         header = ["hyperparameter", "values", "scale", "recipe", "only when"]
-        _print_table(cls.__name__, header, space_lines(loaded, cls))
+        print_table(cls.__name__, header, space_lines(loaded, cls))
         for note in loaded.notes_on(cls):
             print(f"note: {note}")
 
@@ -91,7 +98,7 @@ def space(study: StudyArgument, family: Family = None) -> None:
 @app.command()
 @handled
 def run(
-    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="What to run.")],
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY", help="What to run.")],
     trials: Annotated[int | None, typer.Option(help="Configurations per family, in all.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Full length of a training.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Training time per family, in all.")] = None,
@@ -119,8 +126,6 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the result only.")] = False,
 ) -> None:
     """Search, confirm, report; goes on by itself where it stopped."""
-    from torchstudy.study_files import load_study
-
     changes: dict[str, Any] = {
         name: value
         for name, value in (
@@ -133,19 +138,20 @@ def run(
     }
     if no_confirm:
         changes["confirm"] = None
-    loaded = [_changed(load_study(reference), changes) for reference in studies]
-    options: dict[str, Any] = {
-        "reports": reports,
-        "storage": storage,
-        "workers": _workers(workers),
-        "executor": executor,
-        "families": family,
-    }
-    for study in loaded:
-        if dry_run:
-            _show_plan(study, options)
-        else:
-            _run(study, {**options, "fresh": fresh}, quiet=quiet)
+    with _resumable():
+        num_workers, loaded = checked(studies, changes, workers, executor, family)
+        options: dict[str, Any] = {
+            "reports": reports,
+            "storage": storage,
+            "workers": num_workers,
+            "executor": executor,
+            "families": family,
+        }
+        for study in loaded:
+            if dry_run:
+                _show_plan(study, options)
+            else:
+                _run(study, {**options, "fresh": fresh}, quiet=quiet)
 
 
 @app.command()
@@ -157,37 +163,47 @@ def status(
 ) -> None:
     """What is running, paused, done; seconds used. Works while a run goes on elsewhere."""
     from torchstudy.overview import status_lines
+    from torchstudy.printing import print_table
 
     for title, lines in status_lines(reports, storage, study):
-        header = ["family", "done", "running", "failed", "confirmed", "training", "best"]
-        _print_table(title, header, lines)
+        header = ["family", "done", "running", "paused", "failed"]
+        header += ["confirmed", "training", "best"]
+        print_table(title, header, lines)
 
 
 @app.command()
 @handled
 def table(
     study: StudyArgument,
-    what: Annotated[str, typer.Option(metavar="trials|epochs|confirmation")] = "trials",
-    format: Annotated[str, typer.Option(metavar="table|csv|json|parquet")] = "table",
+    what: Annotated[
+        str, typer.Option(metavar="trials|epochs|confirmation", help="Which table.")
+    ] = "trials",
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="table|csv|json|parquet", help="[default: table; with --out as it ends]"
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write to this file.")] = None,
     reports: Reports = Path("reports"),
     storage: Storage = None,
 ) -> None:
     """The trials, epochs or confirmations of a study as a table."""
     from torchstudy.overview import exported, study_table
+    from torchstudy.printing import print_frame
+    from torchstudy.stored import writing
 
-    _one_of("what", what, ("trials", "epochs", "confirmation"))
-    _one_of("format", format, ("table", "csv", "json", "parquet"))
+    one_of("what", what, ("trials", "epochs", "confirmation"))
+    chosen = format_of(format, out)
     found = study_table(reports, storage, study, what)
-    if format == "table" and out is None:
-        _print_frame(found)
+    if chosen == "table":
+        print_frame(found)
     elif out is None:
-        if format == "parquet":
-            raise StudyError("format: parquet needs a file; add --out FILE")
-        sys.stdout.write(exported(found, format).decode())
+        sys.stdout.write(exported(found, chosen).decode())
     else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(exported(found, "csv" if format == "table" else format))
+        with writing(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_bytes(exported(found, chosen))
         print(out)
 
 
@@ -213,7 +229,7 @@ def best(
         scores = ", ".join(f"{name} {value}" for name, value in entry["scores"].items())
         print(f"{entry['family']} #{entry['trial']}: {scores}")
         for name, value in entry["config"].items():
-            print(f"  {name} = {value!r}")
+            print(f"  {name} = {value:.6g}" if isinstance(value, float) else f"  {name} = {value}")
         if entry["model"]:
             print(f"  model: {entry['model']}")
 
@@ -233,12 +249,8 @@ def report(
 
 
 def main() -> None:
-    """Run the command; a reader that goes away (`| head`) is not an error."""
-    try:
-        app()
-    except BrokenPipeError:
-        sys.stderr.close()
-        raise SystemExit(FINE) from None
+    """Run the command."""
+    app()
 
 
 def _run(study: "Study", options: dict[str, Any], *, quiet: bool) -> None:
@@ -250,7 +262,7 @@ def _run(study: "Study", options: dict[str, Any], *, quiet: bool) -> None:
     from torchstudy.overview import summary_lines
 
     console = Console()
-    watcher: Watcher = Silent() if quiet else PlainLines()
+    watcher: Watcher = Silent() if quiet else PlainLines(names_report=False)
     if console.is_terminal and not quiet:
         watcher = LiveDisplay(console)
     try:
@@ -262,63 +274,42 @@ def _run(study: "Study", options: dict[str, Any], *, quiet: bool) -> None:
         print(line)
 
 
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """What stops a run says how to go on: Ctrl-C, SIGTERM, a reader that goes away."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; everything finished is saved") from None
+    except BrokenPipeError:
+        _drop_output()
+        raise Interrupted(
+            "stopped, as nothing reads what is printed; what is done is saved"
+        ) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _drop_output() -> None:
+    """Let what is still to be printed go nowhere, so that the last flush cannot fail."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _same_command() -> str:
+    """The line that goes on: what was typed, without the option that starts over."""
+    return shlex.join(["optimize", *(word for word in sys.argv[1:] if word != "--fresh")])
+
+
 def _show_plan(study: "Study", options: dict[str, Any]) -> None:
     from torchstudy.planning import plan_lines
+    from torchstudy.printing import print_table
 
     header = ["family", "trials", "confirmations", "left", "worker time", "from"]
     title, lines, footer = plan_lines(study, **options)
-    _print_table(title, header, lines)
+    print_table(title, header, lines)
     print(footer)
-
-
-def _changed(study: "Study", changes: dict[str, Any]) -> "Study":
-    from dataclasses import replace
-
-    return replace(study, **changes) if changes else study
-
-
-def _workers(text: str) -> int | Literal["auto"]:
-    if text == "auto":
-        return "auto"
-    if not text.isdigit() or int(text) < 1:
-        raise StudyError(f"workers: must be 'auto' or a whole number above 0; got {text!r}")
-    return int(text)
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    from torchstudy.errors import did_you_mean
-
-    if value not in allowed:
-        hint = did_you_mean(value, allowed)
-        raise StudyError(f"{name}: {value!r} is not one of {', '.join(allowed)}{hint}")
-
-
-def _print_table(title: str, header: list[str], lines: list[list[str]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for name in header:
-        shown.add_column(name)
-    for line in lines:
-        shown.add_row(*(Text(cell) for cell in line))
-    _console().print(shown)
-
-
-def _print_frame(found: "pd.DataFrame") -> None:
-    from torchstudy.overview import frame_lines
-
-    header, lines = frame_lines(found)
-    _print_table("", header, lines)
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    console = Console()
-    # A pipe gets whole lines, however long: nothing is cut for a width that nobody has.
-    return console if console.is_terminal else Console(width=10_000, no_color=True)
 
 
 def _complain(error: Exception) -> None:

@@ -52,11 +52,10 @@ class LiveDisplay(Watcher):
         self._plan = plan
         self._show()
         self._console.print(plan_text(plan), highlight=False)
-        per_family = plan.trials + plan.confirmations
         for family in plan.families:
-            done = plan.done_by_family.get(family, 0)
+            done, left = plan.done[family], plan.left[family]
             self._families[family] = self._bars.add_task(
-                family, total=per_family, completed=done, news=""
+                family, total=done + left, completed=done, news=""
             )
 
     @override
@@ -87,6 +86,9 @@ class LiveDisplay(Watcher):
 
     @override
     def finished(self, report: Path | None) -> None:
+        if report is not None:
+            for task in self._bars.tasks:  # the recipe was among the best: fewer were confirmed
+                self._bars.update(task.id, total=task.completed)
         self.close()
 
     def close(self) -> None:
@@ -122,22 +124,25 @@ class LiveDisplay(Watcher):
             self._live.update(self._picture())
 
     def _picture(self) -> Group:
-        running = [self._running_line(*pair) for pair in self._running.values()]
+        width = max((len(subject.title) for subject, _ in self._running.values()), default=0)
+        running = [self._running_line(*pair, width) for pair in self._running.values()]
         return Group(self._bars, *running, Text(self._time_line(), style="dim"))
 
-    def _running_line(self, subject: Subject, row: Epoch | None) -> Text:
-        text = f"  {subject.title:<32}"
+    def _running_line(self, subject: Subject, row: Epoch | None, width: int) -> Text:
+        text = f"  {subject.title:<{width}}  "
         if row is not None and self._plan is not None:
             metric = self._objective.metric
             value = row.metrics.get(metric, row.valid_loss)
             text += f"epoch {row.epoch}/{self._plan.epochs}  valid {metric} {value:.4f}"
-        return Text(text)
+        return Text(text, no_wrap=True, overflow="ellipsis")
 
     def _time_line(self) -> str:
         spent = f"  {duration(time.monotonic() - self._began)} so far"
         if self._plan is None or len(self._spent) < 3:
             return spent
-        left = max(0, self._plan.trainings_left - len(self._spent))
+        left = max(0, sum(self._plan.left.values()) - len(self._spent))
+        if not left:
+            return f"{spent}, testing and writing results"
         mean = sum(self._spent) / len(self._spent)
         return f"{spent}, about {duration(mean * left / self._plan.num_workers)} left"
 
@@ -148,7 +153,7 @@ def _place(subject: Subject) -> tuple[str, int]:
 
 def duration(seconds: float) -> str:
     """`12 s`, `3 min 20 s`, `2 h 05 min`."""
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

@@ -6,6 +6,7 @@ TorchstudyError
 │   └── DataError         images that cannot be found, read or split
 └── RunError              a run that could not start or go on
     ├── StudyClaimed      another run holds this study
+    ├── StorageError      the ledger's database cannot be opened
     ├── StudyChanged      the declaration differs from the one the results belong to
     └── Interrupted       stopped by a signal, with everything saved
 """
@@ -40,6 +41,10 @@ class RunError(TorchstudyError):
 
 class StudyClaimed(RunError):
     """Another run holds the study."""
+
+
+class StorageError(RunError):
+    """The ledger's database cannot be opened."""
 
 
 class StudyChanged(RunError):

@@ -1,16 +1,17 @@
 """What the command prints about studies, read from the ledger; no study file is executed."""
 
 import ast
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchstudy.domains import kind_of, spelled
 from torchstudy.errors import StudyError, did_you_mean
 from torchstudy.execution.ledger import Ledger, StudyState
-from torchstudy.records import Objective, Status, Training
-from torchstudy.study_files import study_files
+from torchstudy.records import Objective, Status, Training, TrainingKey
+from torchstudy.stored import described_studies, find_study, reading, writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,35 +21,22 @@ if TYPE_CHECKING:
     from torchstudy.study import Study
 
 MAX_COLUMN = 40  # letters of a cell in a printed table
-
-
-def open_ledger(reports: Path, storage: str | None) -> Ledger | None:
-    """The ledger, or None where none was ever written."""
-    if storage is None:
-        path = reports / "studies.sqlite"
-        if not path.exists():
-            return None
-        storage = f"sqlite:///{path}"
-    return Ledger(storage)
+SCORES = ("best_valid_", "valid_", "select_", "test_")  # columns that are shown early
+GAP = 3  # letters between two columns
+AFTER_SCORES = ("reason", "origin", "chosen", "seconds")
 
 
 def study_lines(reports: Path, storage: str | None) -> list[list[str]]:
     """One line per study file or stored study: name, state, trials, best, first line about it."""
-    ledger = open_ledger(reports, storage)
-    stored = {state.name: state for state in ledger.studies()} if ledger else {}
+    from torchstudy.study_files import study_files
+
+    with reading(reports, storage) as ledger:
+        stored = {state.name: _standing(ledger, state) for state in described_studies(ledger)}
     about = {name: _first_line(path) for name, path in study_files().items()}
-    lines = []
-    for name in sorted(stored.keys() | about.keys()):
-        if name in stored and ledger is not None and stored[name].summary:
-            searched = ledger.trainings(name, "search")
-            objective = _objective(stored[name])
-            best = _best_text(searched, objective, with_family=True)
-            lines.append(
-                [name, _state(stored[name]), str(len(searched)), best, about.get(name, "")]
-            )
-        else:
-            lines.append([name, "not run", "", "", about.get(name, "")])
-    return lines
+    return [
+        [name, *stored.get(name, ("not run", "", "")), about.get(name, "")]
+        for name in sorted(stored.keys() | about.keys())
+    ]
 
 
 def space_lines(study: "Study", family: "type[Family]") -> list[list[str]]:
@@ -71,20 +59,23 @@ def status_lines(
     reports: Path, storage: str | None, study: str | None
 ) -> list[tuple[str, list[list[str]]]]:
     """For each study a title and one line per family."""
-    ledger = open_ledger(reports, storage)
-    if ledger is None or not (states := ledger.studies()):
-        raise StudyError(f"no study has been run yet (no results in {reports})")
-    if study is not None:
-        states = [_state_of(ledger, study)]
-    return [_status(ledger, state) for state in states]
+    with reading(reports, storage) as ledger:
+        if study is not None:
+            return [
+                _status(ledger, state) for ledger, state in [find_study(ledger, reports, study)]
+            ]
+        if ledger is None or not (states := described_studies(ledger)):
+            raise StudyError(f"no study has been run yet (no results in {reports})")
+        return [_status(ledger, state) for state in states]
 
 
 def study_table(reports: Path, storage: str | None, study: str, what: str) -> "pd.DataFrame":
     """`trials`, `epochs` or `confirmation` of a study as they stand in the ledger."""
     from torchstudy.execution.outputs import tables
 
-    ledger = _needed_ledger(reports, storage, study)
-    return tables(ledger, _state_of(ledger, study))[what]
+    with reading(reports, storage) as opened:
+        ledger, state = find_study(opened, reports, study)
+        return tables(ledger, state)[what]
 
 
 def exported(table: "pd.DataFrame", format: str) -> bytes:
@@ -99,50 +90,48 @@ def exported(table: "pd.DataFrame", format: str) -> bytes:
     return parquet
 
 
-def frame_lines(table: "pd.DataFrame") -> tuple[list[str], list[list[str]]]:
-    """Header and cells of a table for a terminal: columns that say nothing are left out."""
-    hidden = [name for name in ("study", "worker", "started") if name in table]
-    shown = table.drop(columns=hidden).dropna(axis="columns", how="all")
-    names = [str(name).removeprefix("config.") for name in shown.columns]
-    rows = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]
-    return names, rows
+def frame_lines(table: "pd.DataFrame", width: int) -> tuple[list[str], list[list[str]], list[str]]:
+    """Header and cells of a table for `width` letters, and the columns there is no room for.
+
+    Scores come early; columns that are empty are left out.
+    """
+    shown = table.drop(columns=["study", "worker", "started"], errors="ignore")
+    names = [name for name in shown.columns if not name.startswith(SCORES)]
+    place = next((i for i, name in enumerate(names) if name in AFTER_SCORES), len(names))
+    scores = [name for name in shown.columns if name.startswith(SCORES)]
+    scores.sort(key=lambda name: not name.startswith("best_"))
+    columns = [
+        [str(name).removeprefix("config."), *map(_cell, shown[name])]
+        for name in [*names[:place], *scores, *names[place:]]
+    ]
+    columns = [column for column in columns if set(column[1:]) - {"", "-"}]
+    ends = itertools.accumulate(max(map(len, column)) + GAP for column in columns)
+    room = max(1, sum(end <= width + GAP for end in ends))
+    header, *rows = zip(*columns[:room], strict=True) if columns else ((),)
+    return list(header), [list(row) for row in rows], [column[0] for column in columns[room:]]
 
 
 def best_models(
     reports: Path, storage: str | None, study: str, family: str | None
 ) -> list[dict[str, Any]]:
     """For each family its chosen (else best) trial: config, scores and the model's folder."""
-    from torchstudy.execution.confirm import chosen_number
-
-    ledger = _needed_ledger(reports, storage, study)
-    state = _state_of(ledger, study)
+    with reading(reports, storage) as opened:
+        ledger, state = find_study(opened, reports, study)
+        trainings = ledger.trainings(state.name)
     objective, families = _objective(state), list(state.summary["families"])
     if family is not None and family not in families:
         hint = did_you_mean(family, families)
         raise StudyError(
             f"study {state.name!r} has no family {family!r}{hint}; it has {', '.join(families)}"
         )
-    found = []
-    for name in [family] if family else families:
-        own = [t for t in ledger.trainings(state.name) if t.trial.family == name]
-        searched = [t for t in own if t.purpose == "search"]
-        confirmed = [t for t in own if t.purpose == "confirmation"]
-        number = chosen_number(confirmed, objective) if _all_ended(confirmed) else None
-        best = _best(searched, objective, number)
-        if best is not None:
-            model = reports / state.name / "best" / name
-            fresh = [t for t in confirmed if t.trial.number == best.trial.number]
-            found.append(
-                {
-                    "family": name,
-                    "trial": best.trial.number,
-                    "config": dict(best.trial.config),
-                    "scores": _scores(best, fresh if number is not None else [], objective),
-                    "model": str(model) if model.exists() else None,
-                }
-            )
+    found = [
+        entry
+        for name in ([family] if family else families)
+        if (entry := _best_entry(reports / state.name, trainings, name, objective)) is not None
+    ]
     if not found:
-        raise StudyError(f"study {state.name!r} has no finished trial yet")
+        whose = f"family {family!r} of study {state.name!r}" if family else f"study {state.name!r}"
+        raise StudyError(f"{whose} has no finished trial yet")
     return found
 
 
@@ -151,11 +140,13 @@ def redraw_report(reports: Path, storage: str | None, study: str, out: Path | No
     from torchstudy.execution.outputs import write_tables
     from torchstudy.report.page import write_report
 
-    ledger = _needed_ledger(reports, storage, study)
-    state = _state_of(ledger, study)
-    folder = reports / state.name
-    write_tables(ledger, state, folder)
-    return write_report(folder, out)
+    with reading(reports, storage) as opened:
+        ledger, state = find_study(opened, reports, study)
+        folder = reports / state.name
+        with writing(folder):
+            write_tables(ledger, state, folder)
+    with writing(out or folder):
+        return write_report(folder, out)
 
 
 def summary_lines(results: "Results") -> list[str]:
@@ -178,23 +169,35 @@ def summary_lines(results: "Results") -> list[str]:
     return [*lines, "", f"report: {folder / 'report.html'}", f"models: {folder / 'best'}"]
 
 
-def _needed_ledger(reports: Path, storage: str | None, study: str) -> Ledger:
-    ledger = open_ledger(reports, storage)
-    if ledger is None:
-        raise StudyError(f"study {study!r} has not been run yet (no results in {reports})")
-    return ledger
+def _standing(ledger: Ledger | None, state: StudyState) -> tuple[str, str, str]:
+    """State, number of trials and best value of a stored study."""
+    assert ledger is not None
+    searched = ledger.trainings(state.name, "search")
+    best = _best_text(searched, _objective(state), with_family=True)
+    return _state(state), str(len(searched)), best
 
 
-def _state_of(ledger: Ledger, reference: str) -> StudyState:
-    """The stored study that a name, a path or `module:attribute` means."""
-    name = reference.rpartition(":")[2] if ":" in reference else Path(reference).name
-    name = name.removesuffix(".py")
-    states = {state.name: state for state in ledger.studies() if state.summary}
-    if name not in states:
-        hint = did_you_mean(name, states)
-        known = f"; results are there of {', '.join(states)}" if states else ""
-        raise StudyError(f"study {name!r} has not been run yet{hint}{known}")
-    return states[name]
+def _best_entry(
+    folder: Path, trainings: Sequence[Training], family: str, objective: Objective
+) -> dict[str, Any] | None:
+    """The chosen (else best) trial of one family; None without a completed one."""
+    from torchstudy.execution.confirm import chosen_number
+
+    own = [training for training in trainings if training.trial.family == family]
+    confirmed = [training for training in own if training.purpose == "confirmation"]
+    number = chosen_number(confirmed, objective) if _all_ended(confirmed) else None
+    best = _best([t for t in own if t.purpose == "search"], objective, number)
+    if best is None:
+        return None
+    fresh = [t for t in confirmed if t.trial.number == number]
+    model = folder / "best" / family
+    return {
+        "family": family,
+        "trial": best.trial.number,
+        "config": dict(best.trial.config),
+        "scores": _scores(best, fresh, objective),
+        "model": str(model) if model.exists() else None,
+    }
 
 
 def _first_line(path: Path) -> str:
@@ -219,21 +222,20 @@ def _status(ledger: Ledger, state: StudyState) -> tuple[str, list[list[str]]]:
     trainings = ledger.trainings(state.name)
     epochs = {key: row.epoch for key, row in ledger.epochs(state.name)}
     budget = state.summary["budget"]
+    is_live = _state(state) == "running"
     lines = []
     for family in state.summary["families"]:
         own = [t for t in trainings if t.trial.family == family]
         searched = [t for t in own if t.purpose == "search"]
         confirmed = [t for t in own if t.purpose == "confirmation"]
-        running = [
-            f"#{key.number} epoch {epochs.get(key, 0)}/{budget['epochs']}"
-            for key in ledger.running(state.name)
-            if key.family == family
-        ]
+        begun = [t for t in own if t.status is Status.RUNNING]
+        waiting = [t for t in own if t.status is Status.PAUSED]
         lines.append(
             [
                 family,
                 f"{sum(t.status.is_final for t in searched)}/{budget['trials']}",
-                ", ".join(running) or "-",
+                _under_way(begun if is_live else [], epochs, budget["epochs"]),
+                _under_way(waiting if is_live else begun + waiting, epochs, budget["epochs"]),
                 str(sum(t.status.is_failure for t in own)),
                 str(sum(t.status is Status.COMPLETED for t in confirmed)),
                 f"{sum(t.seconds for t in own):.0f} s",
@@ -241,6 +243,12 @@ def _status(ledger: Ledger, state: StudyState) -> tuple[str, list[list[str]]]:
             ]
         )
     return f"{state.name}: {_state(state)}", lines
+
+
+def _under_way(trainings: Sequence[Training], epochs: Mapping[TrainingKey, int], last: int) -> str:
+    """`#3 epoch 7/27` for each training."""
+    shown = [f"#{t.trial.number} epoch {epochs.get(t.key, 0)}/{last}" for t in trainings]
+    return ", ".join(shown) or "-"
 
 
 def _all_ended(trainings: Sequence[Training]) -> bool:

@@ -1,14 +1,19 @@
 """What a run would do and how long it would take, for `--dry-run`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from torchstudy.data.dataset import prepare
 from torchstudy.data.sources import scan
 from torchstudy.display import duration
+from torchstudy.execution.board import Board
 from torchstudy.execution.forecast import forecast
-from torchstudy.execution.preconditions import num_workers_of
-from torchstudy.overview import open_ledger
+from torchstudy.execution.ledger import Ledger
+from torchstudy.execution.preconditions import ExecutorName, num_workers_of
+from torchstudy.execution.schedule import Schedule
+from torchstudy.execution.watching import counted, notes
+from torchstudy.stored import reading
 from torchstudy.study import Study
 
 
@@ -17,32 +22,36 @@ def plan_lines(
     *,
     reports: Path,
     storage: str | None,
-    workers: Any,
-    executor: Any,
-    families: list[str] | None,
+    workers: int | Literal["auto"],
+    executor: ExecutorName,
+    families: Sequence[str] | None,
 ) -> tuple[str, list[list[str]], str]:
     """Title, one line per family, and the forecast. Trains nothing, writes nothing but caches."""
     num_workers = num_workers_of(workers, executor)
+    active = [study.family(name) for name in families] if families else list(study.families)
     study.check(scan(study.images).spec())
     data = prepare(study.images, seed=study.seed)
     study.check(data.spec)
-    ledger = open_ledger(reports, storage)
-    stored = ledger.trainings(study.name) if ledger else []
+    with reading(reports, storage) as stored:
+        names = [family.__name__ for family in active]
+        board = Board(stored or Ledger("sqlite://"), study.name, names)
+    folder = reports / study.name
+    schedule = Schedule(
+        study=study, board=board, folder=folder, num_workers=num_workers, families=names
+    )
     confirmations = (study.confirm[0] + 1) * study.confirm[1] if study.confirm else 0
     lines, seconds = [], 0.0
-    for family in study.families:
-        if families and family.__name__ not in families:
-            continue
-        own = [t for t in stored if t.trial.family == family.__name__]
-        ended = [training for training in own if training.status.is_final]
-        trials = min(study.trials, study.space_of(family).size)
-        left = max(0, int(trials) + confirmations - len(ended))
-        expected = forecast(study, data, family, ended, left)
+    for family in active:
+        left = schedule.num_left(family.__name__)
+        ended = [*board.searched(family.__name__), *board.confirmed(family.__name__)]
+        is_inline = executor == "inline"
+        expected = forecast(study, data, family, ended, left, in_process=is_inline)
         seconds += expected.seconds
+        trials = int(min(study.trials, study.space_of(family).size))
         lines.append(
             [
                 family.__name__,
-                f"{trials:.0f}",
+                str(trials),
                 str(confirmations),
                 str(left),
                 duration(expected.seconds),
@@ -51,9 +60,14 @@ def plan_lines(
         )
     sizes = ", ".join(f"{name} {len(rows)}" for name, rows in data.splits.items())
     title = f"{study.name}: {data.spec.source}, {sizes}"
-    footer = (
-        f"forecast: about {duration(seconds / num_workers)} with {num_workers} worker"
-        f"{'s' if num_workers > 1 else ''} on this machine as busy as it is now; configurations "
-        "that cost a third or three times as much as these are common"
+    return title, lines, "\n".join([*notes(study, data), _footer(seconds, num_workers)])
+
+
+def _footer(seconds: float, num_workers: int) -> str:
+    if not seconds:
+        return "nothing is left to train: the budget is spent"
+    return (
+        f"forecast: about {duration(seconds / num_workers)} with "
+        f"{counted(num_workers, 'worker')}, this machine as busy as it is now. Other "
+        "configurations than those that were timed often cost a third as much, or three times."
     )
-    return title, lines, footer

@@ -1,5 +1,6 @@
 """How long a run will take: measured on the recipes, or taken from trials that have ended."""
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from torchstudy.values import Value
 
 NUM_BATCHES = 8  # that a recipe steps over to be timed, once more than that to warm up
 NUM_FITTED = 4096  # images that a fit is timed on: enough for its cost to grow with their number
+WARM_UP = 256  # images of a fit that is not timed: it imports libraries
 START_SECONDS = 0.3  # per training beside its epochs: process, checkpoint, predictions
 
 
@@ -160,7 +162,8 @@ def measured(sample: Sample) -> Cost:
     data = open_data(sample.data)
     instance, training = instantiate(sample.family, sample.config)
     train_rows, valid_rows = data.splits["train"], data.splits["valid"]
-    timed = train_rows[: max(NUM_BATCHES * training.batch_size, NUM_FITTED)]
+    most = max(NUM_BATCHES * training.batch_size, NUM_FITTED)
+    timed = train_rows[_spread(len(train_rows), most)]
     spec, once = data.spec, 0.0
     encoder = instance.encoder(spec)
     if encoder is None:
@@ -174,7 +177,7 @@ def measured(sample: Sample) -> Cost:
         build=lambda: instance.build(spec),
         phases=[phase for phase in phases if isinstance(phase, Phase)],
         config=training,
-        train=_first(images, NUM_BATCHES * training.batch_size),
+        train=_some(images, NUM_BATCHES * training.batch_size),
         valid=images,
         score=lambda model, split: {"loss": 0.0, sample.objective.metric: 0.0},
         objective=sample.objective,
@@ -185,7 +188,7 @@ def measured(sample: Sample) -> Cost:
     steps = _seconds(lambda: train(lesson)) if lesson.phases else 0.0
     seconds = steps * len(train_rows) / len(lesson.train)
     seconds += _after_steps(instance, model, phases, images) * len(train_rows) / len(images)
-    scored = _first(images, NUM_BATCHES * training.batch_size)
+    scored = _some(images, NUM_BATCHES * training.batch_size)
     seconds += _scoring(instance, model, scored) * len(valid_rows) / len(scored)
     return Cost(
         once=once,
@@ -215,14 +218,14 @@ def _encoded(
 def _after_steps(
     instance: Family, model: torch.nn.Module, phases: Sequence[Phase | Fit], images: Split
 ) -> float:
-    """Seconds of all fits on `images`."""
+    """Seconds of all fits on `images`, after a small one each to warm up."""
     model.eval()
+    seconds = 0.0
     with torch.no_grad():
-        return sum(
-            _seconds(lambda phase=phase: phase.function(model, images))  # type: ignore[misc]
-            for phase in phases
-            if isinstance(phase, Fit)
-        )
+        for fit in (phase.function for phase in phases if isinstance(phase, Fit)):
+            fit(model, _some(images, WARM_UP))
+            seconds += _seconds(functools.partial(fit, model, images))
+    return seconds
 
 
 def _scoring(instance: Family, model: torch.nn.Module, images: Split) -> float:
@@ -231,8 +234,14 @@ def _scoring(instance: Family, model: torch.nn.Module, images: Split) -> float:
         return _seconds(lambda: instance.score(model, images.in_order()))
 
 
-def _first(images: Split, count: int) -> Split:
-    return replace(images, rows=images.rows[:count], targets=images.targets[:count])
+def _some(images: Split, count: int) -> Split:
+    chosen = _spread(len(images), count)
+    return replace(images, rows=images.rows[chosen], targets=images.targets[chosen])
+
+
+def _spread(length: int, count: int) -> NDArray[np.int64]:
+    """`count` places of `length`, evenly spaced: images lie in order of class, and all must be."""
+    return np.linspace(0, length - 1, min(count, length)).astype(np.int64)
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from torchstudy.errors import RunError, StudyChanged, StudyClaimed
 from torchstudy.execution import schema
@@ -40,8 +40,8 @@ class StudyState:
 class Ledger:
     """All studies of one database. Every method is one transaction, durable when it returns."""
 
-    def __init__(self, url: str) -> None:
-        self._engine = schema.open_database(url)
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        self._engine = schema.open_database(url, read_only=read_only)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -286,8 +286,11 @@ class Ledger:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with self._engine.connect() as connection:
-            yield connection
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except DatabaseError as error:
+            raise RunError(f"the ledger cannot be read: {error.orig}") from None
 
 
 def _now() -> str:

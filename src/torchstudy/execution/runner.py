@@ -23,7 +23,7 @@ from torchstudy.execution.local import LocalExecutor
 from torchstudy.execution.outputs import prune, training_folder
 from torchstudy.execution.preconditions import ExecutorName, num_workers_of, results_folder
 from torchstudy.execution.schedule import Schedule, Step
-from torchstudy.execution.watching import PlainLines, Plan, Silent, Subject, Watcher
+from torchstudy.execution.watching import PlainLines, Plan, Silent, Subject, Watcher, notes
 from torchstudy.records import Epoch, Outcome, Status, TrainingKey, Trial
 from torchstudy.search.proposer import Proposal
 from torchstudy.study import Study
@@ -68,6 +68,8 @@ def run(
     study.check(scan(study.images).spec())
     data = prepare(study.images, seed=study.seed, progress=watching.preparing)
     study.check(data.spec)
+    if storage is not None:
+        Ledger(storage).close()  # refused before a folder is made
     folder = results_folder(Path(reports), study.name)
     ledger = Ledger(storage or f"sqlite:///{Path(reports) / 'studies.sqlite'}")
     try:
@@ -133,6 +135,8 @@ class Session:
     def _loop(self) -> None:
         self._propose_recipes()
         self.watcher.begun(self._plan())
+        for note in notes(self.study, self.data):
+            self.watcher.note(note)
         while True:
             if self._is_stopping:
                 self._drain()
@@ -275,7 +279,6 @@ class Session:
     def _plan(self) -> Plan:
         confirm = self.study.confirm
         per_family = (confirm[0] + 1) * confirm[1] if confirm else 0
-        in_all = len(self.schedule.families) * (self.study.trials + per_family)
         done = {
             name: sum(
                 training.status.is_final
@@ -291,8 +294,8 @@ class Session:
             epochs=self.study.epochs,
             confirmations=per_family,
             num_workers=self.executor.num_workers,
-            trainings_left=max(0, in_all - sum(done.values())),
-            done_by_family=done,
+            done=done,
+            left={name: self.schedule.num_left(name) for name in self.schedule.families},
         )
 
     def _subject(self, step: Step) -> Subject:

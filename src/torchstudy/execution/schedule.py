@@ -96,6 +96,18 @@ class Schedule:
                 for seed in confirmation_seeds(self.study.seed, num_seeds):
                     yield TrainingKey(family=family, number=trial.number, seed=seed)
 
+    def num_left(self, family: str) -> int:
+        """How many trainings of a family are to come; while the search goes on, at most."""
+        ended = [t for t in self.board.searched(family) if t.status.is_final]
+        confirmed = {t.key for t in self.board.confirmed(family) if t.status.is_final}
+        if self.search_is_over:
+            keys = {key for key in self.confirmations() if key.family == family}
+            return len(keys - confirmed)
+        count, num_seeds = self.study.confirm or (0, 0)
+        size = self.study.space_of(self.study.family(family)).size
+        trials = max(0, int(min(self.study.trials, size)) - len(ended))
+        return trials + max(0, (count + 1) * num_seeds - len(confirmed))
+
     def search_key(self, family: str, number: int) -> TrainingKey:
         """The key under which the search trains a trial."""
         seed = derive(self.study.seed, family, number, "search")

@@ -1,5 +1,6 @@
 """The ledger's tables, and how a database is opened."""
 
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -17,10 +18,10 @@ from sqlalchemy import (
     event,
     inspect,
 )
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from torchstudy.errors import RunError, StudyError
+from torchstudy.errors import StorageError, StudyError
 
 metadata = MetaData()
 
@@ -85,12 +86,12 @@ epochs = Table(
 )
 
 
-def open_database(url: str) -> Engine:
-    """An engine for an SQLAlchemy URL, with the tables there.
+def open_database(url: str, *, read_only: bool = False) -> Engine:
+    """An engine for an SQLAlchemy URL, with the tables there; nothing is made with `read_only`.
 
     SQLite runs in WAL mode (readers never block) with `synchronous=FULL`; a writing transaction
     takes its lock at once, so that two processes cannot both believe they came first. Raises
-    StudyError for a URL that names nothing and RunError for a database that cannot be used.
+    StudyError for a URL that names nothing and StorageError for a database that cannot be used.
     """
     try:
         parsed = make_url(url)
@@ -98,18 +99,37 @@ def open_database(url: str) -> Engine:
         raise StudyError(
             f"storage {url!r} is not a database URL; give one like sqlite:///reports/studies.sqlite"
         ) from None
+    if read_only and _is_missing_file(parsed):
+        raise StorageError(f"storage {_shown(parsed)} cannot be read: there is no such file")
     try:
         engine = create_engine(parsed)
         if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "connect", _prepare_reader if read_only else _prepare_sqlite)
             event.listen(engine, "begin", _begin)
-        if not inspect(engine).has_table(studies.name):
+        is_new = not inspect(engine).has_table(studies.name)
+        if is_new and read_only:
+            raise StorageError(f"storage {_shown(parsed)} holds no studies")
+        if is_new:
             metadata.create_all(engine.execution_options(writes=True))
     except (SQLAlchemyError, ImportError) as error:
-        shown = parsed.render_as_string(hide_password=True)
         cause = getattr(error, "orig", None) or error
-        raise RunError(f"storage {shown} cannot be used: {cause}") from None
+        raise StorageError(f"storage {_shown(parsed)} cannot be used: {cause}") from None
     return engine
+
+
+def _is_missing_file(url: URL) -> bool:
+    """Whether the URL names a SQLite file that is not there, which opening would create."""
+    is_file = url.get_backend_name() == "sqlite" and bool(url.database) and "uri" not in url.query
+    return is_file and not Path(str(url.database)).exists()
+
+
+def _shown(url: URL) -> str:
+    return url.render_as_string(hide_password=True)
+
+
+def _prepare_reader(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # transactions are begun by _begin
+    connection.execute("PRAGMA busy_timeout=30000")
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

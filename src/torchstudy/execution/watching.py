@@ -9,12 +9,18 @@ from typing import TextIO
 
 from typing_extensions import override
 
+from torchstudy.data.dataset import ImageData
 from torchstudy.records import Epoch, Objective, Outcome, Purpose, Status, Trial
+from torchstudy.study import Study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run is about to do; `trainings_left` counts what is not finished yet."""
+    """What a run is about to do.
+
+    `done` and `left` count trainings by family; while a family searches, what is left is the most
+    that it can be: `confirmations` are fewer where the recipe is among the best.
+    """
 
     study: str
     families: tuple[str, ...]
@@ -23,13 +29,8 @@ class Plan:
     epochs: int
     confirmations: int
     num_workers: int
-    trainings_left: int
-    done_by_family: Mapping[str, int]
-
-    @property
-    def trainings_done(self) -> int:
-        """How many trainings had ended before."""
-        return sum(self.done_by_family.values())
+    done: Mapping[str, int]
+    left: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,17 +115,20 @@ class Silent(Watcher):
 
 
 class PlainLines(Watcher):
-    """One line for each thing a reader of a log wants to know."""
+    """One line for each thing a reader of a log wants to know.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    `names_report` ends a run with where its report lies.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, names_report: bool = True) -> None:
         self._stream = stream
+        self._names_report = names_report
         self._objective = Objective(metric="loss", direction="minimize")
-        self._best: dict[str, float] = {}
 
     @override
     def preparing(self, what: str, done: int, total: int) -> None:
         if done == total:
-            self._say(f"{what}: {total} done")
+            self._say(f"{what}: {total} images")
 
     @override
     def begun(self, plan: Plan) -> None:
@@ -149,7 +153,7 @@ class PlainLines(Watcher):
 
     @override
     def finished(self, report: Path | None) -> None:
-        if report is not None:
+        if report is not None and self._names_report:
             self._say(f"report: {report}")
 
     def _say(self, text: str) -> None:
@@ -158,16 +162,32 @@ class PlainLines(Watcher):
 
 def plan_text(plan: Plan) -> str:
     """What a run will do, in one or two sentences."""
-    workers = f"{plan.num_workers} worker" + ("s" if plan.num_workers > 1 else "")
+    confirmation = f"then up to {counted(plan.confirmations, 'confirmation')}"
     text = (
-        f"{plan.study}: {', '.join(plan.families)}; {plan.trials} trials of up to {plan.epochs} "
-        f"epochs each, then {plan.confirmations} confirmations per family; {workers}"
+        f"{plan.study}: {', '.join(plan.families)}; for each "
+        f"{counted(plan.trials, 'trial')} of up to {counted(plan.epochs, 'epoch')}, "
+        f"{confirmation if plan.confirmations else 'no confirmation'}; "
+        f"{counted(plan.num_workers, 'worker')}"
     )
-    if not plan.confirmations:
-        text = text.replace(", then 0 confirmations per family", ", no confirmation")
-    if plan.trainings_done:
-        text += f"\ngoing on: {plan.trainings_done} trainings are done, {plan.trainings_left} left"
+    done, left = sum(plan.done.values()), sum(plan.left.values())
+    if not left:
+        return f"{text}\nnothing left to train: {counted(done, 'training')} done"
+    if done:
+        text += f"\ngoing on: {counted(done, 'training')} done, at most {left} left"
     return text
+
+
+def notes(study: Study, data: ImageData) -> list[str]:
+    """What was left out of the data, and what narrowing did to recipes, one line each."""
+    about_data = [f"data: {note}" for note in data.notes]
+    return about_data + [
+        f"{family.__name__}: {note}" for family in study.families for note in study.notes_on(family)
+    ]
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def ended_text(subject: Subject, outcome: Outcome, seconds: float, objective: Objective) -> str:

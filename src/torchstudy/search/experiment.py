@@ -1,6 +1,7 @@
 """A family's trials as an Ax experiment in a file that plain Ax opens."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,8 @@ def write_experiment(
 
     The client has no generation strategy of ours, so that it loads on a machine without
     torchstudy. completed -> COMPLETED; paused, stopped -> EARLY_STOPPED; diverged, out of memory
-    and timed out -> ABANDONED; crashed -> FAILED; running stays RUNNING.
+    and timed out -> ABANDONED; crashed -> FAILED; running, or paused before its first epoch had
+    ended, stays RUNNING.
     """
     with quiet_ax():
         _write(path, name, space, objective, trainings)
@@ -40,9 +42,8 @@ def _write(
         value = training.valid(objective)
         if training.status is Status.COMPLETED:
             client.complete_trial(index, {objective.metric: value})
-        elif training.status in EARLY_STOPPED:
-            if value == value:
-                client.attach_data(index, {objective.metric: value}, progression=training.epochs)
+        elif training.status in EARLY_STOPPED and not math.isnan(value):
+            client.attach_data(index, {objective.metric: value}, progression=training.epochs)
             client.mark_trial_early_stopped(index)
         elif training.status in ABANDONED:
             client.mark_trial_abandoned(index)

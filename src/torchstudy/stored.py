@@ -1,0 +1,61 @@
+"""The stored studies, opened for reading; where results may be written."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from torchstudy.errors import StudyError, did_you_mean
+from torchstudy.execution.ledger import Ledger, StudyState
+
+
+@contextmanager
+def reading(reports: Path, storage: str | None) -> Iterator[Ledger | None]:
+    """The ledger, or None where none was ever written; nothing is made or changed."""
+    path = reports / "studies.sqlite"
+    if storage is None and not path.exists():
+        yield None
+        return
+    ledger = Ledger(storage or _read_url(path), read_only=True)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def described_studies(ledger: Ledger | None) -> list[StudyState]:
+    """The stored studies that a run has told enough about to show them."""
+    return [state for state in ledger.studies() if state.summary] if ledger else []
+
+
+def find_study(ledger: Ledger | None, reports: Path, reference: str) -> tuple[Ledger, StudyState]:
+    """The ledger, and the study in it that a name, a path or `module:attribute` means."""
+    name = reference.rpartition(":")[2] if ":" in reference else Path(reference).name
+    name = name.removesuffix(".py")
+    states = {state.name: state for state in described_studies(ledger)}
+    if ledger is None or not states:
+        raise StudyError(f"study {name!r} has not been run yet (no results in {reports})")
+    if name not in states:
+        hint = did_you_mean(name, states)
+        known = f"; there are results of {', '.join(states)}"
+        raise StudyError(f"study {name!r} has not been run yet{hint}{known}")
+    return ledger, states[name]
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Turn a file or folder that cannot be written into a StudyError that names it."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StudyError(f"{place} cannot be written: {reason}") from None
+
+
+def _read_url(path: Path) -> str:
+    """The URL of a SQLite file that may lie where nothing can be written."""
+    is_at_rest = not path.with_name(f"{path.name}-wal").exists()
+    if is_at_rest and not os.access(path.parent, os.W_OK):
+        return f"sqlite:///file:{quote(str(path))}?immutable=1&uri=true"
+    return f"sqlite:///{path}"
