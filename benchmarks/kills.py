@@ -71,7 +71,7 @@ def members(session: int) -> list[int]:
 
 
 def acknowledged(folder: Path, reports: str) -> tuple[set[tuple[object, ...]], ...]:
-    """What the ledger holds: ended trainings with their metrics, and epochs."""
+    """What the ledger holds: trainings that have ended, and epochs."""
     path = folder / reports / "studies.sqlite"
     if not path.exists():
         return set(), set()
@@ -79,14 +79,13 @@ def acknowledged(folder: Path, reports: str) -> tuple[set[tuple[object, ...]], .
         if not connection.execute("select 1 from sqlite_master where name = 'epochs'").fetchall():
             return set(), set()
         ended = connection.execute(
-            "select family, number, seed, status, metrics from trainings "
-            "where status not in ('running', 'paused') and tested = ''"
+            "select family, number, seed from trainings where status not in ('running', 'paused')"
         ).fetchall()
         epochs = connection.execute("select family, number, seed, epoch from epochs").fetchall()
         check = connection.execute("pragma integrity_check").fetchone()
     connection.close()
     assert check == ("ok",), check
-    return {row[:3] for row in ended}, set(epochs)
+    return set(ended), set(epochs)
 
 
 def wait_until_gone(session: int) -> float:
@@ -167,7 +166,11 @@ def main() -> int:
             return 1
         seconds = time.monotonic() - began
         result = kill_repeatedly(folder, args.kills, seconds, random.Random(args.seed))
-        result |= {"uninterrupted_s": round(seconds, 1), "python": platform.python_version()}
+        result |= {
+            "uninterrupted_s": round(seconds, 1),
+            "python": platform.python_version(),
+            "cores": os.cpu_count(),
+        }
     print(json.dumps(result, indent=2))
     if args.out:
         args.out.write_text(json.dumps(result, indent=2) + "\n")
