@@ -22,6 +22,6 @@ study = Study(
     },
     trials=12,
     epochs=18,
-    confirm=(2, 5),
+    confirm=(3, 5),
     seed=0,
 )

@@ -50,6 +50,13 @@ def test_equal_values_go_to_the_earlier_trial() -> None:
     assert [trial.number for trial in candidates(trainings, ACCURACY, 2)] == [1, 2]
 
 
+def test_between_equal_accuracies_the_lower_loss_goes_first() -> None:
+    trainings = [
+        training(n, {"valid_accuracy": 0.5, "valid_loss": loss}) for n, loss in ((1, 0.9), (2, 0.3))
+    ]
+    assert [trial.number for trial in candidates(trainings, ACCURACY, 1)] == [2]
+
+
 def group(
     number: int, scores: list[float], parameters: int, *, fails: bool = False
 ) -> list[Training]:

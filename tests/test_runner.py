@@ -15,6 +15,7 @@ from torchstudy.analysis.tables import Results
 from torchstudy.data.spec import DataSpec
 from torchstudy.domains import Choice, Float
 from torchstudy.errors import Interrupted, RunError, StudyChanged, StudyError
+from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.runner import run
 from torchstudy.execution.watching import Plan, Silent, Subject
 from torchstudy.families.base import Family, family
@@ -291,3 +292,43 @@ def test_a_run_can_be_stopped_by_a_signal_and_goes_on(finished: Results, tmp_pat
         run_inline(linear_study(), tmp_path, watcher=Press())
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert_same_results(run_inline(linear_study(), tmp_path), finished)
+
+
+def test_a_run_killed_while_it_wrote_its_files_writes_them_again(
+    finished: Results, tmp_path: Path
+) -> None:
+    class StopAtEnd(StopAt):
+        @override
+        def finished(self, report: Path | None) -> None:
+            raise Stop
+
+    run_inline(linear_study(trials=2), tmp_path)
+    with pytest.raises(Stop):
+        run_inline(linear_study(), tmp_path, watcher=StopAtEnd(99))
+    # As after kill -9: nobody released the study, and the files are of the run before.
+    url = f"sqlite:///{tmp_path / 'studies.sqlite'}"
+    Ledger(url).release("lines", "running")
+    (tmp_path / "lines" / "trials.parquet").write_bytes(b"cut off")
+    assert_same_results(run_inline(linear_study(), tmp_path), finished)
+
+
+def test_weights_that_are_gone_are_said_and_the_rest_is_written(tmp_path: Path) -> None:
+    import shutil
+
+    class Notes(Silent):
+        def __init__(self) -> None:
+            self.texts: list[str] = []
+
+        @override
+        def note(self, text: str) -> None:
+            self.texts.append(text)
+
+    run_inline(linear_study(trials=1, confirm=None), tmp_path)
+    shutil.rmtree(tmp_path / "lines")
+    watcher = Notes()
+    results = run_inline(linear_study(trials=1, confirm=None), tmp_path, watcher=watcher)
+    assert results.trials["status"].tolist() == ["completed"]
+    assert watcher.texts == [
+        "Linear: the weights of its best training are gone, so best/Linear was not written; "
+        "--fresh trains them again"
+    ]

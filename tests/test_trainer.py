@@ -122,6 +122,17 @@ def test_patience_ends_a_training_that_gets_no_better(striped: ImageData) -> Non
     assert outcome.reason == "no better accuracy in 3 epochs"
 
 
+def test_between_epochs_of_equal_accuracy_the_lower_loss_is_kept(striped: ImageData) -> None:
+    losses = iter([0.9, 0.4, 0.6])
+    lesson = lesson_on(
+        striped,
+        epochs=3,
+        score=lambda model, part: {"accuracy": 0.5, "loss": next(losses)},
+    )
+    outcome, _ = train(lesson)
+    assert outcome.best_epoch == 2
+
+
 def test_minimizing_keeps_the_lowest_value(striped: ImageData) -> None:
     scores = iter([3.0, 1.0, 2.0])
     lesson = lesson_on(

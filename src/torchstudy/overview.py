@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchstudy.domains import kind_of, spelled
 from torchstudy.errors import StudyError, did_you_mean
+from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.ledger import Ledger, StudyState
 from torchstudy.records import Objective, Status, Training, TrainingKey
 from torchstudy.stored import described_studies, find_study, reading, writing
@@ -181,8 +182,6 @@ def _best_entry(
     folder: Path, trainings: Sequence[Training], family: str, objective: Objective
 ) -> dict[str, Any] | None:
     """The chosen (else best) trial of one family; None without a completed one."""
-    from torchstudy.execution.confirm import chosen_number
-
     own = [training for training in trainings if training.trial.family == family]
     confirmed = [training for training in own if training.purpose == "confirmation"]
     number = chosen_number(confirmed, objective) if _all_ended(confirmed) else None
@@ -261,8 +260,7 @@ def _best(
     """The trial `number`, else the completed trial with the best valid score."""
     if number is not None:
         return next(training for training in searched if training.trial.number == number)
-    completed = [training for training in searched if training.status is Status.COMPLETED]
-    return max(completed, key=lambda t: objective.sign * t.valid(objective), default=None)
+    return next(iter(ranked(searched, objective)), None)
 
 
 def _best_text(searched: Sequence[Training], objective: Objective, *, with_family: bool) -> str:

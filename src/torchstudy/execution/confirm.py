@@ -8,12 +8,25 @@ from torchstudy.records import Objective, Status, Training, Trial
 from torchstudy.seeds import derive
 
 
+def ranked(trainings: Sequence[Training], objective: Objective) -> list[Training]:
+    """The completed trainings, best valid score first.
+
+    Between equal scores the lower loss decides, then the earlier trial: accuracy on a small valid
+    split takes few values.
+    """
+
+    def merit(training: Training) -> tuple[float, float, int]:
+        loss = training.metrics.get("valid_loss", math.inf)
+        return -objective.sign * training.valid(objective), loss, training.trial.number
+
+    return sorted((t for t in trainings if t.status is Status.COMPLETED), key=merit)
+
+
 def candidates(trainings: Sequence[Training], objective: Objective, count: int) -> list[Trial]:
-    """The `count` best completed trials of one family by valid score, and always its recipe."""
-    completed = [training for training in trainings if training.status is Status.COMPLETED]
-    ranked = sorted(completed, key=lambda t: (-objective.sign * t.valid(objective), t.trial.number))
-    best = [training.trial for training in ranked[:count]]
-    recipe = [t.trial for t in completed if t.trial.number == 0 and t.trial not in best]
+    """The `count` best completed trials of one family, and always its recipe."""
+    order = ranked(trainings, objective)
+    best = [training.trial for training in order[:count]]
+    recipe = [t.trial for t in order if t.trial.number == 0 and t.trial not in best]
     return best + recipe
 
 

@@ -5,13 +5,22 @@ import os
 import platform
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from torchstudy.data.dataset import ImageData
+from torchstudy.execution.confirm import ranked
+from torchstudy.execution.job import WEIGHTS
 from torchstudy.execution.ledger import Ledger
-from torchstudy.execution.outputs import Row, write_best, write_evidence, write_tables
+from torchstudy.execution.outputs import (
+    Row,
+    training_folder,
+    write_best,
+    write_evidence,
+    write_tables,
+)
 from torchstudy.execution.schedule import Schedule
-from torchstudy.records import Status, Training
+from torchstudy.records import Training
 from torchstudy.report.page import write_report
 from torchstudy.search.experiment import write_experiment
 from torchstudy.study import Study
@@ -73,11 +82,16 @@ def summary(study: Study, data: ImageData, num_workers: int) -> dict[str, object
     }
 
 
-def write_everything(study: Study, data: ImageData, ledger: Ledger, schedule: Schedule) -> None:
-    """Tables, study.json, Ax experiments, evidence, best models and the report."""
-    folder = schedule.folder
-    state = next(state for state in ledger.studies() if state.name == study.name)
-    write_tables(ledger, state, folder)
+def write_everything(
+    study: Study, data: ImageData, ledger: Ledger, schedule: Schedule, state: str
+) -> list[str]:
+    """Tables, study.json, Ax experiments, evidence, best models and, last, the report.
+
+    Returns the families whose best model could not be written because its weights are gone.
+    """
+    folder, lost = schedule.folder, []
+    stored = next(stored for stored in ledger.studies() if stored.name == study.name)
+    write_tables(ledger, replace(stored, state=state), folder)
     for family in study.families:
         name = family.__name__
         searched = schedule.board.searched(name)
@@ -85,22 +99,17 @@ def write_everything(study: Study, data: ImageData, ledger: Ledger, schedule: Sc
         write_experiment(
             folder / f"{name}.ax.json", f"{study.name}/{name}", space, study.objective, searched
         )
-        best = best_training(study, searched)
+        best = next(iter(ranked(searched, study.objective)), None)
         chosen = schedule.chosen(name)
         shown = {"valid": [best] if best else [], "select": chosen, "test": chosen}
         write_evidence(folder, name, data, shown)
-        if final := _final_training(study, chosen) or best:
+        final = _final_training(study, chosen) or best
+        if final and not (training_folder(folder, final.key) / WEIGHTS).exists():
+            lost.append(name)
+        elif final:
             write_best(folder, family, data, final, _metrics(final, chosen))
     write_report(folder)
-
-
-def best_training(study: Study, searched: list[Training]) -> Training | None:
-    """The completed search training with the best valid score, the earliest of equals."""
-    completed = [training for training in searched if training.status is Status.COMPLETED]
-    sign = study.objective.sign
-    return max(
-        completed, key=lambda t: (sign * t.valid(study.objective), -t.trial.number), default=None
-    )
+    return lost
 
 
 def clear(folder: Path) -> None:

@@ -49,8 +49,10 @@ class Ledger:
 
     # -- studies ---------------------------------------------------------------------------------
 
-    def claim(self, study: str, declaration: Mapping[str, object]) -> None:
+    def claim(self, study: str, declaration: Mapping[str, object]) -> bool:
         """Hold `study` for this process; what a dead holder left running becomes paused.
+
+        Returns whether its last run came to its end, so that its files are as the ledger says.
 
         Raises StudyClaimed if a living process holds it and StudyChanged if its declaration is not
         the one that the stored results belong to.
@@ -64,7 +66,7 @@ class Ledger:
                 connection.execute(
                     insert(schema.studies).values(**values, owner=holder, claimed=_now())
                 )
-                return
+                return False
             _refuse_if_held(row)
             if row.declaration != text:
                 raise StudyChanged(difference(study, json.loads(row.declaration), declaration))
@@ -74,6 +76,7 @@ class Ledger:
                 .values(owner=holder, claimed=_now(), state="running")
             )
             _pause_orphans(connection, study)
+            return bool(row.state == "finished")
 
     def release(self, study: str, state: str) -> None:
         """Let go of `study`, leaving it `finished` or `interrupted`."""

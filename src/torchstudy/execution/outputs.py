@@ -10,7 +10,7 @@ import pandas as pd
 from torchstudy.analysis.tables import PREDICTION_COLUMNS, frame, write_table
 from torchstudy.data.dataset import ImageData
 from torchstudy.execution import job as jobs
-from torchstudy.execution.confirm import chosen_number
+from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.ledger import Ledger, StudyState
 from torchstudy.families.base import Family
 from torchstudy.files import write_json
@@ -21,7 +21,6 @@ from torchstudy.records import (
     TRIAL_COLUMNS,
     Epoch,
     Objective,
-    Status,
     Training,
     TrainingKey,
 )
@@ -99,12 +98,10 @@ def write_best(
 
 def prune(folder: Path, trainings: Sequence[Training], objective: Objective, keep: int) -> None:
     """Delete the files of finished search trials of one family, but for the `keep` best ones."""
-    finished = [training for training in trainings if training.status.is_final]
-    completed = [training for training in finished if training.status is Status.COMPLETED]
-    ranked = sorted(completed, key=lambda t: -objective.sign * t.valid(objective))
-    for training in finished:
+    kept = ranked(trainings, objective)[:keep]
+    for training in trainings:
         place = training_folder(folder, training.key)
-        if training not in ranked[:keep] and place.exists():
+        if training.status.is_final and training not in kept and place.exists():
             shutil.rmtree(place)
 
 

@@ -77,9 +77,19 @@ def run(
             ledger.forget(study.name)
             finishing.clear(folder)
         declaration = {**study.describe(), "fingerprint": data.spec.fingerprint}
-        ledger.claim(study.name, declaration)
+        has_news = not ledger.claim(study.name, declaration)
         ledger.describe(study.name, finishing.summary(study, data, num_workers))
-        session = Session(study, data, ledger, folder, num_workers, executor, watching, active)
+        session = Session(
+            study=study,
+            data=data,
+            ledger=ledger,
+            folder=folder,
+            num_workers=num_workers,
+            executor=executor,
+            watcher=watching,
+            families=active or [family.__name__ for family in study.families],
+            has_news=has_news,
+        )
         session.go()
     finally:
         ledger.close()
@@ -91,6 +101,7 @@ class Session:
 
     def __init__(
         self,
+        *,
         study: Study,
         data: ImageData,
         ledger: Ledger,
@@ -98,7 +109,8 @@ class Session:
         num_workers: int,
         executor: ExecutorName,
         watcher: Watcher,
-        active: Sequence[str] | None = None,
+        families: Sequence[str],
+        has_news: bool,
     ) -> None:
         names = [family.__name__ for family in study.families]
         self.study, self.data, self.ledger = study, data, ledger
@@ -109,7 +121,7 @@ class Session:
             board=self.board,
             folder=folder,
             num_workers=num_workers,
-            families=list(active or names),
+            families=list(families),
         )
         is_local = executor == "local"
         self.executor: Executor = LocalExecutor(num_workers) if is_local else InlineExecutor()
@@ -117,7 +129,7 @@ class Session:
         self._under_way: dict[TrainingKey, Step] = {}
         self._asked = ""
         self._is_stopping = False
-        self._has_news = False
+        self._has_news = has_news
 
     def go(self) -> None:
         """Do all there is to do; leave the study released whatever happens."""
@@ -129,8 +141,10 @@ class Session:
         finally:
             self.executor.close()
             self.asker.close()
-            self.ledger.release(self.study.name, state)
-            self._write(state)
+            try:
+                self._write(state)
+            finally:
+                self.ledger.release(self.study.name, state)
 
     def _loop(self) -> None:
         self._propose_recipes()
@@ -273,7 +287,14 @@ class Session:
         """Tables, evidence, models and report; nothing is touched when nothing has changed."""
         report = self.folder / "report.html"
         if self._has_news or not report.exists():
-            finishing.write_everything(self.study, self.data, self.ledger, self.schedule)
+            lost = finishing.write_everything(
+                self.study, self.data, self.ledger, self.schedule, state
+            )
+            for family in lost:
+                self.watcher.note(
+                    f"{family}: the weights of its best training are gone, so best/{family} was "
+                    "not written; --fresh trains them again"
+                )
         self.watcher.finished(report if state == "finished" else None)
 
     def _plan(self) -> Plan:

@@ -123,9 +123,8 @@ def _epoch(lesson: Lesson, standing: Standing, should_stop: Callable[[], bool]) 
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise Diverged(divergence(standing.model, f"validation {name}", epoch))
-    value = metrics[lesson.objective.metric]
-    if lesson.objective.is_better(value, standing.best_value):
-        standing.keep_best(epoch, value)
+    if _is_best(lesson.objective, standing, metrics):
+        standing.keep_best(epoch, metrics[lesson.objective.metric])
     standing.rows.append(
         Epoch(
             epoch=epoch,
@@ -138,6 +137,17 @@ def _epoch(lesson: Lesson, standing: Standing, should_stop: Callable[[], bool]) 
             metrics={name: value for name, value in metrics.items() if name != "loss"},
         )
     )
+
+
+def _is_best(objective: Objective, standing: Standing, metrics: dict[str, float]) -> bool:
+    """Whether an epoch beats the best so far; the lower loss decides between equals.
+
+    Accuracy on few images takes few values, and the first epoch to reach one is rarely the best.
+    """
+    value = metrics[objective.metric]
+    if value == standing.best_value:
+        return metrics["loss"] < standing.rows[standing.best_epoch - 1].valid_loss
+    return objective.is_better(value, standing.best_value)
 
 
 def _gradient_steps(
