@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from torchstudy.analysis.tables import CONFIG, numbers
 from torchstudy.records import Status
