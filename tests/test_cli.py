@@ -29,9 +29,16 @@ study = Study(**{**GOOD, "data": slow, "epochs": 2000, "space": space})
 
 
 def started(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """The command in a process of its own."""
+    """The command in a process of its own, which hears SIGINT even where this one ignores it.
+
+    A process that a shell starts in the background ignores it, and so do its children.
+    """
+    command = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "import sys; sys.argv[0] = 'optimize'; from torchstudy.cli import main; main()"
+    )
     return subprocess.Popen(
-        [sys.executable, "-m", "torchstudy.cli", *words],
+        [sys.executable, "-c", command, *words],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -288,9 +288,10 @@ def test_a_run_can_be_stopped_by_a_signal_and_goes_on(finished: Results, tmp_pat
             if subject.trial.number == 1:
                 os.kill(os.getpid(), signal.SIGINT)
 
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted, match="everything finished is saved"):
         run_inline(linear_study(), tmp_path, watcher=Press())
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     assert_same_results(run_inline(linear_study(), tmp_path), finished)
 
 
