@@ -64,7 +64,7 @@ def _executed(path: Path) -> ModuleType:
         exec(code, module.__dict__)
     except StudyError as error:
         raise type(error)([f"{path}: {problem}" for problem in error.problems]) from None
-    except Exception as error:
+    except Exception as error:  # a study file is a user's code; the cause stays attached
         raise StudyError(f"{path}{_line_in(path, error)}: {_one_line(error)}") from error
     return module
 
@@ -112,7 +112,7 @@ def _imported(module_name: str, where: str) -> ModuleType:
         return importlib.import_module(module_name)
     except StudyError as error:
         raise type(error)([f"{where}: {problem}" for problem in error.problems]) from None
-    except Exception as error:
+    except Exception as error:  # so is a module that holds a study
         raise StudyError(f"{where}: {_one_line(error)}") from error
     finally:
         sys.path.pop(0)

@@ -65,7 +65,7 @@ def run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
         return Outcome(status=Status.OUT_OF_MEMORY, reason="the worker ran out of memory")
     except StudyError as error:
         return Outcome(status=Status.CRASHED, reason=str(error))
-    except Exception as error:
+    except Exception as error:  # a family's code may raise anything: that is an outcome
         if any(text in str(error) for text in OUT_OF_MEMORY_TEXTS):
             return Outcome(status=Status.OUT_OF_MEMORY, reason=str(error).splitlines()[0])
         return Outcome(status=Status.CRASHED, reason=traceback.format_exc())
