@@ -34,6 +34,19 @@ def test_a_file_is_replaced_only_once_the_new_one_is_complete(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_two_writers_of_one_file_in_one_process_do_not_take_each_others_half(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "table.csv"
+    with written_aside(path) as one:
+        one.write_text("one")
+        with written_aside(path) as two:
+            two.write_text("two")
+        assert path.read_text() == "two"
+    assert path.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def write_half(path: Path) -> None:
     with written_aside(path) as aside:
         aside.write_text("half of the n")

@@ -6,13 +6,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Yield a path in the same folder; on success it replaces `path`, else it is removed."""
+    """Yield a path in the same folder; on success it replaces `path`, else it is removed.
+
+    The path is this call's own, so threads and processes may write the same file at once.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{token_hex(4)}.part")
     try:
         yield aside
         with aside.open("rb+") as file:
