@@ -30,9 +30,12 @@ FLOORS: list[list[str]] = [
         "training.metrics",
         "training.batches",
         "training.health",
+        "training.losses",
+        "training.augmentation",
         "families.base",
+        "families.phases",
     ],
-    ["study", "study_files", "families", "training", "analysis.tables"],
+    ["study", "study_files", "fitting", "families", "training", "analysis.tables"],
     [
         "search",
         "models",
@@ -45,7 +48,7 @@ FLOORS: list[list[str]] = [
     ],
     ["execution", "report"],
     ["execution.runner"],
-    ["stored", "printing", "usage", "overview", "planning", "display", "cli", "__init__"],
+    ["stored", "printing", "usage", "overview", "spaces", "planning", "display", "cli", "__init__"],
 ]
 
 ROOMS = {

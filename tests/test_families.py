@@ -1,6 +1,5 @@
 """The contract that holds for every family, and what is particular to each."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.training_jobs import configs_of, job_for, objective_of, run_job, space_of
 from torch import nn
 
 from torchstudy.data.dataset import ImageData
@@ -16,59 +16,20 @@ from torchstudy.data.spec import DataSpec
 from torchstudy.domains import Choice, Int
 from torchstudy.errors import StudyError
 from torchstudy.execution import job as jobs
-from torchstudy.execution.job import Job
+from torchstudy.execution.exhibits import answers_path
 from torchstudy.families.autoencoder import AutoencoderProbe, CodeNet
-from torchstudy.families.backbones import registered_backbones
-from torchstudy.families.base import Family, Fit, Phase, domains_with_training, family
+from torchstudy.families.base import Family, family
 from torchstudy.families.cnn import CNN
 from torchstudy.families.logistic import fit_logistic
-from torchstudy.families.transfer import PartlyFrozen, Transfer
+from torchstudy.families.phases import Fit, Phase
+from torchstudy.families.transfer import Transfer
 from torchstudy.models.saved import load_model, save_model
-from torchstudy.records import Epoch, Objective, Outcome, Status, TrainingKey
-from torchstudy.space import Config, SearchSpace
-from torchstudy.study import Study, instantiate
+from torchstudy.records import Status
+from torchstudy.study import instantiate
 from torchstudy.training.batches import Split
 from torchstudy.training.optim import TrainingConfig
 
 FAMILIES = [CNN, Transfer, AutoencoderProbe]
-ACCURACY = Objective(metric="accuracy", direction="maximize")
-
-
-def space_of(cls: type[Family]) -> SearchSpace:
-    return SearchSpace(domains_with_training(cls))
-
-
-def job_for(
-    cls: type[Family], data: ImageData, folder: Path, config: Config | None = None, epochs: int = 2
-) -> Job:
-    return Job(
-        action="train",
-        key=TrainingKey(family=cls.__name__, number=0, seed=5),
-        family=cls,
-        config=config or space_of(cls).recipe,
-        objective=ACCURACY,
-        epochs=epochs,
-        purpose="confirmation",
-        data=data.handle,
-        folder=folder,
-    )
-
-
-def run_job(job: Job) -> tuple[Outcome, list[Epoch]]:
-    rows: list[Epoch] = []
-
-    def report(payload: object) -> None:
-        if isinstance(payload, Epoch):
-            rows.append(payload)
-
-    return jobs.run(job, report, lambda: False), rows
-
-
-def configs_of(cls: type[Family]) -> Iterator[Config]:
-    """The recipe, every bound and choice, and a few random configurations."""
-    generator = np.random.default_rng(0)
-    yield from space_of(cls).corners()
-    yield from (space_of(cls).sample(generator) for _ in range(3))
 
 
 @pytest.mark.parametrize("cls", FAMILIES)
@@ -79,9 +40,10 @@ def test_every_configuration_trains_and_reports_what_the_family_promises(
         job = job_for(cls, striped, tmp_path / str(index), config, epochs=1)
         outcome, rows = run_job(job)
         assert outcome.status is Status.COMPLETED, (config, outcome.reason)
-        assert {f"valid_{name}" for name in cls.metrics} <= outcome.metrics.keys()
-        assert {f"select_{name}" for name in cls.metrics} <= outcome.metrics.keys()
-        assert "accuracy" in rows[-1].metrics
+        reported = cls.reports("classification")
+        assert {f"valid_{name}" for name in reported} <= outcome.metrics.keys()
+        assert {f"select_{name}" for name in reported} <= outcome.metrics.keys()
+        assert objective_of(cls).metric in {**rows[-1].metrics, "loss": 0}
         assert outcome.parameters > 0
 
 
@@ -101,7 +63,7 @@ def test_a_saved_model_predicts_the_same_after_loading(
 ) -> None:
     job = job_for(cls, striped, tmp_path / "run")
     run_job(job)
-    instance, _ = instantiate(cls, job.config)
+    instance = instantiate(cls, job.config).family
     state, spec = jobs.deployed_state(job.folder, instance, striped.spec)
     folder = tmp_path / "model"
     save_model(
@@ -111,7 +73,7 @@ def test_a_saved_model_predicts_the_same_after_loading(
     rows = striped.splits["valid"]
     pixels = torch.from_numpy(np.array(striped.pixels[rows]))
     probabilities = model.probabilities(pixels)
-    saved = np.load(jobs.predictions_path(job.folder, "valid"))
+    saved = np.load(answers_path(job.folder, "valid"))
     assert probabilities.argmax(dim=1).tolist() == saved["predicted"].tolist()
     assert probabilities.max(dim=1).values.numpy() == pytest.approx(saved["confidence"], abs=1e-5)
     assert model.classes == striped.spec.classes
@@ -126,8 +88,8 @@ def test_the_test_split_is_scored_with_the_weights_that_training_left(
     outcome = jobs.run(replace(job, action="test"), lambda payload: None, lambda: False)
     assert outcome.status is Status.COMPLETED, outcome.reason
     assert 0 <= outcome.metrics["test_accuracy"] <= 1
-    predicted = np.load(jobs.predictions_path(tmp_path, "test"))["predicted"]
-    targets = striped.labels[striped.splits["test"]]
+    predicted = np.load(answers_path(tmp_path, "test"))["predicted"]
+    targets = striped.targets[striped.splits["test"]]
     assert outcome.metrics["test_accuracy"] == pytest.approx(float((predicted == targets).mean()))
 
 
@@ -279,135 +241,6 @@ def test_logistic_regression_is_folded_into_one_layer_exactly() -> None:
         assert found == pytest.approx(expected, abs=1e-4)
 
 
-# -- transfer ----------------------------------------------------------------------------------
-
-
-def test_frozen_features_are_computed_once_for_all_trials(
-    striped: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCHSTUDY_CACHE", str(tmp_path / "cache"))
-    notes: list[str] = []
-    for number in range(3):
-        job = job_for(Transfer, striped, tmp_path / str(number))
-        outcome = jobs.run(
-            job,
-            lambda payload: notes.append(payload.text) if isinstance(payload, jobs.Note) else None,
-            lambda: False,
-        )
-        assert outcome.status is Status.COMPLETED
-    assert notes == ["computing the features of 180 images, once for all trials"]
-
-
-def test_a_truncated_feature_file_is_computed_again(
-    striped: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCHSTUDY_CACHE", str(tmp_path / "cache"))
-    first, _ = run_job(job_for(Transfer, striped, tmp_path / "a"))
-    (features,) = (tmp_path / "cache" / "features").glob("*.npy")
-    features.write_bytes(features.read_bytes()[:-100])
-    second, _ = run_job(job_for(Transfer, striped, tmp_path / "b"))
-    assert first == second
-
-
-def test_unfrozen_blocks_learn_and_batch_norm_keeps_its_statistics(
-    striped: ImageData, tmp_path: Path
-) -> None:
-    config = space_of(Transfer).recipe | {"unfreeze": 1, "batch_size": 32}
-    net = Transfer(unfreeze=1).build(striped.spec)
-    assert isinstance(net, PartlyFrozen)
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
-    assert {name for name in trained if name.startswith("backbone")} == {
-        "backbone.stages.2.0.weight",
-        "backbone.stages.2.1.weight",
-        "backbone.stages.2.1.bias",
-    }
-    net.train()(torch.rand(8, 1, 8, 8)).sum().backward()
-    for name, value in net.state_dict().items():
-        if "backbone" in name and "running" in name:
-            assert torch.equal(value, before[name]), name
-    job = job_for(Transfer, striped, tmp_path)
-    outcome = jobs.run(replace(job, config=config), lambda payload: None, lambda: False)
-    assert outcome.status is Status.COMPLETED, outcome.reason
-    state, spec = jobs.deployed_state(tmp_path, Transfer(unfreeze=1), striped.spec)
-    network = Transfer(unfreeze=1).deployed(spec)
-    network.load_state_dict(state)
-
-
-def test_a_backbone_is_refused_on_images_it_was_trained_on(striped: ImageData) -> None:
-    from torchstudy.families.backbones import find_backbone
-
-    seen = find_backbone("fashion-small", "default").sketch
-    assert len(seen) == 1024
-    assert Transfer().problems(striped.spec) == ()
-    (problem,) = Transfer().problems(replace(striped.spec, sketch=seen[:3]))
-    assert problem.startswith("backbone 'fashion-small' was trained on images of this data set")
-
-
-def test_unknown_backbones_and_missing_weights_are_problems(striped: ImageData) -> None:
-    (problem,) = Transfer(backbone="mobilenet_v22").problems(striped.spec)
-    assert problem == (
-        "backbone 'mobilenet_v22' is neither 'fashion-small', nor a torchvision.models "
-        "classifier, nor registered (did you mean 'mobilenet_v2'?)"
-    )
-    (problem,) = Transfer(backbone="mobilenet_v2", weights="nowhere.pth").problems(striped.spec)
-    assert problem.startswith("weights 'nowhere.pth': no such file here or in ")
-
-
-def test_weights_that_do_not_fit_are_refused_with_the_keys(
-    striped: ImageData, tmp_path: Path
-) -> None:
-    path = tmp_path / "odd.pth"
-    torch.save({"features.0.0.weight": torch.zeros(3), "odd": torch.zeros(1)}, path)
-    (problem,) = Transfer(backbone="mobilenet_v2", weights=str(path)).problems(striped.spec)
-    assert problem.startswith("weights odd.pth do not fit mobilenet_v2: 313 keys missing (")
-    assert "1 keys not expected (odd)" in problem
-    assert "features.0.0.weight is (3,), needed (32, 3, 3, 3)" in problem
-
-
-def test_weights_that_could_run_code_are_refused(striped: ImageData, tmp_path: Path) -> None:
-    import pickle
-
-    path = tmp_path / "bomb.pth"
-    path.write_bytes(pickle.dumps({"run": print}, protocol=2))
-    (problem,) = Transfer(backbone="mobilenet_v2", weights=str(path)).problems(striped.spec)
-    assert problem.startswith("weights bomb.pth: refused, the file holds more than tensors")
-
-
-class Averages(nn.Module):
-    """Mean, spread and extremes of an image: a backbone of one's own."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        flat = images.flatten(1)
-        return torch.stack([flat.mean(1), flat.std(1), flat.amax(1), flat.amin(1)], dim=1)
-
-
-def test_a_function_can_be_registered_as_a_backbone(striped: ImageData, tmp_path: Path) -> None:
-    from torchstudy import register_backbone
-
-    name = register_backbone("averages", Averages, mean=(0.5,), std=(0.25,))
-    config = space_of(Transfer).recipe | {"backbone": name}
-    outcome, _ = run_job(job_for(Transfer, striped, tmp_path, config))
-    assert outcome.status is Status.COMPLETED, outcome.reason
-    register_backbone("maps", nn.Identity, mean=(0.5,), std=(0.25,))
-    (problem,) = Transfer(backbone="maps").problems(striped.spec)
-    assert problem == "backbone 'maps' returns (1, 1, 8, 8) for one image, not a vector"
-
-
-def test_a_study_takes_a_function_as_backbone_and_gives_it_its_name() -> None:
-    def spread() -> nn.Module:
-        return Averages()
-
-    study = Study(
-        data="digits",
-        families=[Transfer],
-        maximize="accuracy",
-        space={"Transfer.backbone": spread},
-    )
-    assert study.space_of(Transfer).recipe["backbone"] == "spread"
-    assert registered_backbones()["spread"].build is spread
-
-
 # -- families of one's own -----------------------------------------------------------------------
 
 
@@ -437,32 +270,5 @@ def test_a_family_stays_the_class_it_was_and_calls_super() -> None:
 
 def test_splits_share_the_memory_of_their_array(striped: ImageData) -> None:
     rows = striped.splits["train"]
-    split = Split.of(striped.pixels, rows, striped.labels[rows])
+    split = Split.of(striped.pixels, rows, striped.targets[rows])
     assert split.array.data_ptr() == striped.pixels.ctypes.data
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "last"),
-    [
-        ("resnet18", "layer4"),
-        ("densenet121", "features.denseblock4"),
-        ("efficientnet_b0", "features.8"),
-        ("mobilenet_v2", "features.18"),
-        ("convnext_tiny", "features.7"),
-        ("vit_b_16", "encoder.layers.encoder_layer_11"),
-    ],
-)
-def test_torchvision_networks_lose_their_last_layer_and_give_their_stages(
-    name: str, last: str
-) -> None:
-    """Slow: torchvision takes seconds to import and these networks have millions of weights."""
-    from torchstudy.families.backbones import find_backbone, last_blocks
-
-    network = find_backbone(name, "default").architecture().eval()
-    with torch.inference_mode():
-        features = network(torch.zeros(1, 3, 224, 224))
-    assert features.ndim == 2
-    assert features.shape[1] >= 512
-    assert last_blocks(network, 1)[0] is network.get_submodule(last)
-    assert len(last_blocks(network, 2)) > len(last_blocks(network, 1))

@@ -21,6 +21,7 @@ from torchstudy.families.cnn import CNN
 from torchstudy.families.transfer import Transfer
 from torchstudy.records import Objective
 from torchstudy.study import Study, changes_for, instantiate
+from torchstudy.training.augmentation import Augmentation
 from torchstudy.training.optim import TrainingConfig
 
 
@@ -149,16 +150,16 @@ def test_every_sample_makes_a_family_and_a_training_config(cls: type[Family], se
     space = study(families=[cls]).space_of(cls)
     config = space.sample(np.random.default_rng(seed))
     assert space.validate(config) == config
-    instance, training = instantiate(cls, config)
+    configured = instantiate(cls, config)
     for name, value in config.items():
-        holder = instance if hasattr(instance, name) else training
+        (holder,) = (part for part in configured if hasattr(part, name))
         assert getattr(holder, name) == value
 
 
 def test_the_recipe_of_a_space_is_the_family_as_it_is() -> None:
     for cls in (CNN, Transfer, AutoencoderProbe, Gated):
         recipe = study(families=[cls]).space_of(cls).recipe
-        assert instantiate(cls, recipe) == (cls(), TrainingConfig())
+        assert instantiate(cls, recipe) == (cls(), TrainingConfig(), Augmentation())
 
 
 def test_changes_for_a_family_carry_plain_names() -> None:
@@ -211,11 +212,11 @@ ONE_OBJECTIVE = 'objective: give one of maximize= and minimize=, such as maximiz
         (
             {"maximize": "acuracy"},
             "objective: CNN does not report 'acuracy' (did you mean 'accuracy'?); "
-            "it reports accuracy, loss",
+            "it reports accuracy, loss, mse, mae, r2",
         ),
         (
             {"maximize": "sharpness"},
-            "objective: CNN does not report 'sharpness'; it reports accuracy, loss",
+            "objective: CNN does not report 'sharpness'; it reports accuracy, loss, mse, mae, r2",
         ),
         (
             {
@@ -223,7 +224,7 @@ ONE_OBJECTIVE = 'objective: give one of maximize= and minimize=, such as maximiz
                 "maximize": None,
                 "minimize": "reconstruction_error",
             },
-            "objective: CNN does not report 'reconstruction_error'; it reports accuracy, loss",
+            "objective: CNN does not report 'reconstruction_error'; it reports accuracy, loss, mse, mae, r2",
         ),
     ],
 )
@@ -449,7 +450,7 @@ def test_everything_wrong_is_said_in_one_message() -> None:
             "  - families: Undecorated is not a Family class decorated with @family",
             "  - families: CNN is listed twice",
             "  - objective: CNN does not report 'acuracy' (did you mean 'accuracy'?); "
-            "it reports accuracy, loss",
+            "it reports accuracy, loss, mse, mae, r2",
             "  - trials: must be a whole number of at least 1; got 0",
             "  - epochs: must be a whole number of at least 1; got 0",
             "  - confirm: must be (configurations, seeds), both at least 1, or None; got (0, 1)",
@@ -512,7 +513,8 @@ def test_a_family_that_cannot_be_is_refused_where_it_is_declared(
 def test_a_condition_on_a_training_hyperparameter_is_fine() -> None:
     own = declare(warmth=Float(0.0, 1.0, when={"optimizer": "sgd"}))
     assert study(families=[own], space={"optimizer": "adam"}).space_of(own).domains.keys() == (
-        TrainingConfig.__dataclass_fields__.keys() - {"momentum"}
+        (TrainingConfig.__dataclass_fields__ | Augmentation.__dataclass_fields__).keys()
+        - {"momentum"}
     )
 
 

@@ -8,15 +8,27 @@ import torch
 from torch import Tensor, nn
 
 from torchstudy.data.dataset import ImageData
-from torchstudy.families.base import Fit, Phase, cross_entropy
+from torchstudy.data.spec import DataSpec
 from torchstudy.families.cnn import CNN
+from torchstudy.families.phases import Fit, Phase
 from torchstudy.records import Epoch, Objective, Status
 from torchstudy.training.batches import Batch, Split
+from torchstudy.training.lesson import Lesson
+from torchstudy.training.losses import prediction_loss
 from torchstudy.training.metrics import classification_metrics
 from torchstudy.training.optim import TrainingConfig
-from torchstudy.training.trainer import Lesson, train
+from torchstudy.training.trainer import train
 
 ACCURACY = Objective(metric="accuracy", direction="maximize")
+THREE = DataSpec(source="x", channels=1, height=8, width=8, classes=("a", "b", "c"), num_train=1)
+
+
+def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
+    return prediction_loss(THREE, TrainingConfig())(model(batch.inputs), batch)
+
+
+def scores(model: nn.Module, part: Split) -> dict[str, float]:
+    return classification_metrics(lambda batch: model(batch.inputs), part.in_order())
 
 
 def lesson_on(data: ImageData, **changes: object) -> Lesson:
@@ -25,15 +37,15 @@ def lesson_on(data: ImageData, **changes: object) -> Lesson:
 
     def split(name: str) -> Split:
         rows = data.splits[name]
-        return Split.of(data.pixels, rows, data.labels[rows], preprocessing)
+        return Split.of(data.pixels, rows, data.targets[rows], preprocessing)
 
     lesson = Lesson(
         build=lambda: family.build(data.spec),
-        phases=(Phase(name="train", loss=cross_entropy()),),
+        phases=(Phase(name="train", loss=cross_entropy),),
         config=TrainingConfig(batch_size=32, learning_rate=1e-2),
         train=split("train"),
         valid=split("valid"),
-        score=lambda model, part: classification_metrics(model, part.in_order()),
+        score=scores,
         objective=ACCURACY,
         epochs=4,
         seed=7,
@@ -58,7 +70,7 @@ def test_training_learns_and_keeps_the_best_epochs_weights(striped: ImageData) -
     assert outcome.metrics["valid_accuracy"] > 0.9
     assert not model.training
     with torch.inference_mode():
-        again = classification_metrics(model, lesson.valid.in_order())
+        again = scores(model, lesson.valid)
     assert again["accuracy"] == outcome.metrics["valid_accuracy"]
     assert again["loss"] == outcome.metrics["valid_loss"]
 
@@ -153,7 +165,7 @@ def test_validation_runs_in_eval_mode_and_sampling_in_it_changes_nothing(
     def sampling_score(model: nn.Module, part: Split) -> dict[str, float]:
         modes.append(model.training)
         torch.rand(5)
-        return classification_metrics(model, part.in_order())
+        return scores(model, part)
 
     plain = numbers(rows_of(lesson_on(striped)))
     sampled = numbers(rows_of(lesson_on(striped, score=sampling_score)))
@@ -168,7 +180,7 @@ def exploding(at_step: int) -> Callable[[nn.Module, Batch], Tensor]:
         nonlocal steps
         steps += 1
         factor = math.inf if steps >= at_step else 1.0
-        return cross_entropy()(model, batch) * factor
+        return cross_entropy(model, batch) * factor
 
     return loss
 
@@ -198,7 +210,7 @@ def test_phases_with_spans_follow_each_other_and_others_alternate(striped: Image
     def noting(name: str) -> Callable[[nn.Module, Batch], Tensor]:
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             seen.append(name)
-            return cross_entropy()(model, batch)
+            return cross_entropy(model, batch)
 
         return loss
 
@@ -214,7 +226,7 @@ def test_phases_with_spans_follow_each_other_and_others_alternate(striped: Image
 
 
 def test_a_phase_trains_its_own_parameters_only(striped: ImageData) -> None:
-    phase = Phase(name="head", loss=cross_entropy(), parameters=lambda m: m[-1].parameters())
+    phase = Phase(name="head", loss=cross_entropy, parameters=lambda m: m[-1].parameters())
     lesson = lesson_on(striped, phases=(phase,), epochs=1)
     torch.manual_seed(0)
     start = lesson.build()
@@ -262,9 +274,80 @@ def test_a_network_of_the_wrong_shape_is_named_before_the_first_step(striped: Im
         lesson,
         phases=(
             Phase(
-                name="t", loss=cross_entropy(), parameters=lambda m: [nn.Parameter(torch.zeros(1))]
+                name="t", loss=cross_entropy, parameters=lambda m: [nn.Parameter(torch.zeros(1))]
             ),
         ),
     )
     with pytest.raises(ValueError, match=r"the network returns .* expected \(\d+, classes\)"):
         train(lesson)
+
+
+def test_a_phase_sees_its_own_items_as_often_as_it_says(striped: ImageData) -> None:
+    seen: list[int] = []
+
+    def noting(model: nn.Module, batch: Batch) -> Tensor:
+        seen.append(len(batch))
+        return cross_entropy(model, batch)
+
+    few = Phase(
+        name="few", loss=noting, items=lambda train: train.take(torch.arange(10)), passes=3
+    )
+    rows = rows_of(lesson_on(striped, phases=(few,), epochs=2))
+    assert seen == [10] * 6
+    assert rows[0].learning_rate > rows[1].learning_rate  # the schedule counts three steps an epoch
+
+
+def test_a_fit_at_the_start_is_done_once_and_survives_a_stop(
+    striped: ImageData, tmp_path: Path
+) -> None:
+    calls: list[int] = []
+    fit = Fit(name="fit", function=lambda model, part: calls.append(len(part)), at="start")
+    lesson = lesson_on(striped, phases=(fit, *lesson_on(striped).phases), epochs=3)
+    left = iter([False] * (lesson.train.num_batches(32) + 1) + [True])
+    outcome, _ = train(lesson, checkpoint=tmp_path / "c.pt", should_stop=lambda: next(left))
+    assert outcome.status is Status.PAUSED
+    train(lesson, checkpoint=tmp_path / "c.pt")
+    assert calls == [len(striped.splits["train"])]
+
+
+def test_losses_of_alternating_phases_are_kept_apart(striped: ImageData) -> None:
+    def scaled(factor: float) -> Callable[[nn.Module, Batch], Tensor]:
+        return lambda model, batch: cross_entropy(model, batch) * factor
+
+    phases = (Phase(name="a", loss=scaled(1.0)), Phase(name="b", loss=scaled(100.0)))
+    (row,) = rows_of(lesson_on(striped, phases=phases, epochs=1))
+    assert row.measured["train_loss_b"] > 10 * row.measured["train_loss_a"]
+    assert "train_loss_train" not in rows_of(lesson_on(striped, epochs=1))[0].measured
+
+
+def test_averaged_metrics_are_means_over_the_last_epochs(
+    striped: ImageData, tmp_path: Path
+) -> None:
+    def run(**options: object) -> list[Epoch]:
+        values = iter([1.0, 0.0, 0.5, 0.6])
+        lesson = lesson_on(
+            striped,
+            score=lambda model, part: {"accuracy": next(values), "loss": 1.0},
+            averaged={"steady": ("accuracy", 3)},
+        )
+        return rows_of(lesson, **options)
+
+    assert [row.metrics["steady"] for row in run()] == pytest.approx([1.0, 0.5, 0.5, 1.1 / 3])
+
+
+def test_pictures_are_taken_untrained_and_then_ever_more_rarely(
+    striped: ImageData, tmp_path: Path
+) -> None:
+    def pictures(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        assert not model.training
+        return {"seen": batch.inputs * 0 + 2.0, "dark": batch.inputs * 0 - 1.0}
+
+    found: dict[int, dict[str, Tensor]] = {}
+    lesson = lesson_on(striped, pictures=pictures, epochs=7)
+    left = iter([False] * 3 * lesson.train.num_batches(32) + [True])
+    train(lesson, checkpoint=tmp_path / "c.pt", should_stop=lambda: next(left))
+    train(lesson, checkpoint=tmp_path / "c.pt", on_pictures=found.__setitem__)
+    assert list(found) == [0, 1, 2, 4, 7]
+    assert found[4]["seen"].shape == (8, 1, 8, 8)
+    assert found[4]["seen"].unique().tolist() == [255]
+    assert found[4]["dark"].unique().tolist() == [0]

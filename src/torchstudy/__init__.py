@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from torchstudy.execution.runner import run
     from torchstudy.families.autoencoder import AutoencoderProbe
     from torchstudy.families.backbones import register_backbone
-    from torchstudy.families.base import Family, Fit, FrozenEncoder, Phase, family
+    from torchstudy.families.base import Family, family
     from torchstudy.families.cnn import CNN
+    from torchstudy.families.phases import Fit, FrozenEncoder, Phase
     from torchstudy.families.transfer import Transfer
     from torchstudy.models.saved import SavedModel, load_model
     from torchstudy.report.page import write_report
@@ -55,8 +56,9 @@ _HOMES = {
     "torchstudy.execution.runner": ("run",),
     "torchstudy.families.autoencoder": ("AutoencoderProbe",),
     "torchstudy.families.backbones": ("register_backbone",),
-    "torchstudy.families.base": ("Family", "Fit", "FrozenEncoder", "Phase", "family"),
+    "torchstudy.families.base": ("Family", "family"),
     "torchstudy.families.cnn": ("CNN",),
+    "torchstudy.families.phases": ("Fit", "FrozenEncoder", "Phase"),
     "torchstudy.families.transfer": ("Transfer",),
     "torchstudy.models.saved": ("SavedModel", "load_model"),
     "torchstudy.report.page": ("write_report",),

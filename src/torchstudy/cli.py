@@ -82,8 +82,8 @@ def list_studies(reports: Reports = Path("reports"), storage: Storage = None) ->
 @handled
 def space(study: StudyArgument, family: Family = None) -> None:
     """The search space of each family: range, scale, recipe, condition."""
-    from torchstudy.overview import space_lines
-    from torchstudy.printing import print_table
+    from torchstudy.printing import print_table, print_wrapped
+    from torchstudy.spaces import fixed_line, space_lines
     from torchstudy.study_files import load_study
 
     loaded = load_study(study)
@@ -91,6 +91,7 @@ def space(study: StudyArgument, family: Family = None) -> None:
     for cls in families:
         header = ["hyperparameter", "values", "scale", "recipe", "only when"]
         print_table(cls.__name__, header, space_lines(loaded, cls))
+        print_wrapped(fixed_line(loaded, cls))
         for note in loaded.notes_on(cls):
             print(f"note: {note}")
 

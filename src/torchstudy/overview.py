@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchstudy.domains import kind_of, spelled
 from torchstudy.errors import StudyError, did_you_mean
 from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.ledger import Ledger, StudyState
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from torchstudy.analysis.tables import Results
-    from torchstudy.families.base import Family
-    from torchstudy.study import Study
 
 MAX_COLUMN = 40  # letters of a cell in a printed table
 SCORES = ("best_valid_", "valid_", "select_", "test_")  # columns that are shown early
@@ -38,22 +35,6 @@ def study_lines(reports: Path, storage: str | None) -> list[list[str]]:
         [name, *stored.get(name, ("not run", "", "")), about.get(name, "")]
         for name in sorted(stored.keys() | about.keys())
     ]
-
-
-def space_lines(study: "Study", family: "type[Family]") -> list[list[str]]:
-    """One line per hyperparameter of a family."""
-    lines = []
-    for name, domain in study.space_of(family).domains.items():
-        described = domain.describe()
-        values = spelled(domain)
-        if described["type"] != "choice":
-            values = f"{_number(described['low'])} to {_number(described['high'])}"
-        scale = str(described.get("scale", "")) if domain.size > 1 else "fixed"
-        condition = ", ".join(f"{parent} = {value!r}" for parent, value in domain.when)
-        kind = kind_of(domain)
-        recipe = repr(domain.default) if kind == "str" else _number(domain.default)
-        lines.append([name, values, scale or kind, recipe, condition])
-    return lines
 
 
 def status_lines(
@@ -287,10 +268,6 @@ def _scores(
 
 def _is_tested(training: Training, objective: Objective) -> bool:
     return f"test_{objective.metric}" in training.metrics
-
-
-def _number(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _cell(value: object) -> str:

@@ -1,5 +1,6 @@
 """Tables on a terminal, cut to its width, and in a pipe, in whole lines."""
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -34,6 +35,12 @@ def print_frame(found: "pd.DataFrame") -> None:
     print_table("", header, lines)
     if hidden:
         print(f"too wide for this terminal: {', '.join(hidden)} (--format csv has all)")
+
+
+def print_wrapped(text: str) -> None:
+    """Print a long line, broken at words where a terminal is narrower."""
+    width = _console().width
+    print("\n".join(textwrap.wrap(text, width, subsequent_indent="  ")))
 
 
 def _console() -> Console:

@@ -83,16 +83,17 @@ class Epoch:
     seconds: float
     finished: str  # UTC, ISO 8601
     train_loss: float
-    valid_loss: float
+    valid_loss: float  # NaN where the family has none
     learning_rate: float
     grad_norm: float  # mean over the epoch's steps, before clipping
     metrics: Mapping[str, float] = field(default_factory=dict)  # on the valid split
+    measured: Mapping[str, float] = field(default_factory=dict)  # in training, by column name
 
     def values(self) -> dict[str, float]:
         """Every number of the row by its column name; validation metrics carry `valid_`."""
         valid = {f"valid_{name}": value for name, value in self.metrics.items()}
         own = ("train_loss", "valid_loss", "learning_rate", "grad_norm")
-        return {**{name: getattr(self, name) for name in own}, **valid}
+        return {**{name: getattr(self, name) for name in own}, **valid, **self.measured}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,7 @@ class Outcome:
     epochs: int = 0  # finished so far, over all legs
     best_epoch: int = 0
     parameters: int = 0  # trainable numbers in the network
+    diagnosis: str = ""  # what ails the training, with the remedy; derived, not kept
     metrics: Mapping[str, float] = field(default_factory=dict)  # <split>_<metric> of the best epoch
 
 
@@ -142,6 +144,7 @@ TRIAL_COLUMNS: dict[str, str] = {
     "trial": "Int64",
     "status": "string",
     "reason": "string",
+    "diagnosis": "string",
     "origin": "string",
     "seed": "Int64",
     "epochs": "Int64",
@@ -168,7 +171,8 @@ EPOCH_COLUMNS: dict[str, str] = {
     "learning_rate": "float64",
     "grad_norm": "float64",
 }
-"""`epochs`: then `valid_<metric>` per metric, on the valid split after that epoch."""
+"""`epochs`: then `valid_<metric>` per metric, on the valid split after that epoch, and what was
+measured in training: `train_loss_<phase>` where phases alternate, `health_<measure>`."""
 
 CONFIRMATION_COLUMNS: dict[str, str] = {
     "study": "string",

@@ -3,15 +3,17 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchstudy.data.images import Images
 from torchstudy.data.spec import DataSpec
 from torchstudy.declaring import domains_of
 from torchstudy.errors import SpaceError, StudyError, did_you_mean
+from torchstudy.fitting import config_problems, incomparable, misfits
 from torchstudy.families.base import Family, domains_with_training, is_declared
 from torchstudy.records import Objective
 from torchstudy.space import SearchSpace
+from torchstudy.training.augmentation import Augmentation
 from torchstudy.training.optim import TrainingConfig
 from torchstudy.values import Value, is_integer, is_number
 
@@ -92,9 +94,11 @@ class Study:
         """Raise StudyError with every configuration bound or choice that cannot work on `data`."""
         problems = []
         for family in self.families:
-            for config in self.space_of(family).corners():
-                found = instantiate(family, config)[0].problems(data)
-                problems += [f"{family.__name__}: {problem}" for problem in found]
+            found = list(misfits(family, self.objective.metric, data))
+            if not found:
+                for config in self.space_of(family).corners():
+                    found += config_problems(instantiate(family, config), data)
+            problems += [f"{family.__name__}: {problem}" for problem in found]
         if problems:
             raise StudyError(list(dict.fromkeys(problems)))
 
@@ -125,15 +129,30 @@ class Study:
         return space.narrowed(changes_for(family, self.space))
 
 
-def instantiate(family: type[Family], config: Mapping[str, Value]) -> tuple[Family, TrainingConfig]:
-    """The family and the training config that a configuration stands for.
+class Configured(NamedTuple):
+    """What a configuration stands for."""
 
-    Raises SpaceError where a class refuses its values.
+    family: Family
+    training: TrainingConfig
+    augmentation: Augmentation
+
+
+def instantiate(family: type[Family], config: Mapping[str, Value]) -> Configured:
+    """The family, training and augmentation that a configuration stands for.
+
+    Raises SpaceError with everything that a class refuses.
     """
-    own = {name: config[name] for name in domains_of(family) if name in config}
-    shared = {name: config[name] for name in domains_of(TrainingConfig) if name in config}
-    make: Callable[..., TrainingConfig] = TrainingConfig
-    return family(**own), make(**shared)
+    parts: list[Any] = []
+    problems: list[str] = []
+    for cls in (family, TrainingConfig, Augmentation):
+        make: Callable[..., Any] = cls
+        try:
+            parts.append(make(**{name: config[name] for name in domains_of(cls) if name in config}))
+        except SpaceError as error:
+            problems += error.problems
+    if problems:
+        raise SpaceError(problems)
+    return Configured(*parts)
 
 
 def changes_for(family: type[Family], space: Mapping[str, object]) -> dict[str, object]:
@@ -197,13 +216,7 @@ def _objective_problems(study: Study, families: Sequence[type[Family]]) -> Itera
     if len(given) != 1:
         yield 'objective: give one of maximize= and minimize=, such as maximize="accuracy"'
         return
-    metric = given[0]
-    for family in families:
-        if metric not in family.metrics:
-            yield (
-                f"objective: {family.__name__} does not report {metric!r}"
-                f"{did_you_mean(metric, family.metrics)}; it reports {', '.join(family.metrics)}"
-            )
+    yield from incomparable(families, given[0])
 
 
 def _budget_problems(study: Study) -> Iterator[str]:

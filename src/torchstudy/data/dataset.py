@@ -45,10 +45,12 @@ class ImageData:
 
     spec: DataSpec
     pixels: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    targets: NDArray[np.int64]
     splits: dict[str, NDArray[np.int64]]
     notes: tuple[str, ...]
     handle: DataHandle
+    numbers: NDArray[np.float32] | None = None
+    categories: NDArray[np.int64] | None = None
 
     @cached_property
     def names(self) -> Sequence[str]:
@@ -85,7 +87,7 @@ def open_data(handle: DataHandle) -> ImageData:
     return ImageData(
         spec=DataSpec(**spec),
         pixels=np.load(handle.folder / "images.npy", mmap_mode="c"),
-        labels=np.load(handle.folder / "labels.npy"),
+        targets=np.load(handle.folder / "labels.npy"),
         splits=splits,
         notes=tuple(stated["notes"]),
         handle=handle,

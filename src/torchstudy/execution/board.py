@@ -36,6 +36,10 @@ class Board:
         """Record an epoch; False if it was known or comes from an attempt given up."""
         return self.ledger.add_epoch(self.study, key, attempt, row)
 
+    def epochs(self, key: TrainingKey) -> list[Epoch]:
+        """The epochs of one training, in order."""
+        return [row for _, row in self.ledger.epochs(self.study, key)]
+
     def end(self, key: TrainingKey, attempt: int, outcome: Outcome, seconds: float) -> bool:
         """Record how an attempt ended; False if it had been given up."""
         is_new = self.ledger.end(self.study, key, attempt, outcome, seconds)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from torchstudy.data.dataset import ImageData
 from torchstudy.execution.confirm import ranked
+from torchstudy.execution.evidence import write_evidence
 from torchstudy.execution.job import WEIGHTS
 from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.outputs import (
     Row,
     training_folder,
     write_best,
-    write_evidence,
     write_tables,
 )
 from torchstudy.execution.schedule import Schedule
@@ -47,7 +47,8 @@ def summary(study: Study, data: ImageData, num_workers: int) -> dict[str, object
                 "description": (family.__doc__ or "").strip().partition("\n")[0],
                 "space": study.space_of(family).describe(),
                 "notes": list(study.notes_on(family)),
-                "metrics": list(family.metrics),
+                "metrics": list(family.reports(data.spec.task)),
+                "goal": family.goal,
             }
             for family in study.families
         },
@@ -63,6 +64,10 @@ def summary(study: Study, data: ImageData, num_workers: int) -> dict[str, object
             "channels": data.spec.channels,
             "height": data.spec.height,
             "width": data.spec.width,
+            "views": data.spec.views,
+            "columns": [*data.spec.numbers, *data.spec.categories],
+            "task": data.spec.task,
+            "target": data.spec.target,
             "classes": list(data.spec.classes),
             "splits": {name: len(rows) for name, rows in data.splits.items()},
             "fingerprint": data.spec.fingerprint,
@@ -102,8 +107,8 @@ def write_everything(
         best = next(iter(ranked(searched, study.objective)), None)
         chosen = schedule.chosen(name)
         shown = {"valid": [best] if best else [], "select": chosen, "test": chosen}
-        write_evidence(folder, name, data, shown)
         final = _final_training(study, chosen) or best
+        write_evidence(folder, name, data, shown, final)
         if final and not (training_folder(folder, final.key) / WEIGHTS).exists():
             lost.append(name)
         elif final:

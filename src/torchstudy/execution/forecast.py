@@ -11,16 +11,20 @@ import torch
 from numpy.typing import NDArray
 
 from torchstudy.data.dataset import DataHandle, ImageData, open_data
+from torchstudy.data.spec import DataSpec
 from torchstudy.errors import RunError
 from torchstudy.execution.forkserver import start_process
+from torchstudy.execution.job import split_of
 from torchstudy.families.backbones import adopt_backbones, registered_backbones
-from torchstudy.families.base import Family, Fit, FrozenEncoder, Phase
+from torchstudy.families.base import Family
+from torchstudy.families.phases import Fit, FrozenEncoder, Phase
 from torchstudy.records import Objective, Status, Training
 from torchstudy.seeds import derive
 from torchstudy.study import Study, instantiate
 from torchstudy.training.batches import Split
-from torchstudy.training.features import ENCODING_BATCH, are_cached
-from torchstudy.training.trainer import Lesson, train
+from torchstudy.training.features import ENCODING_BATCH, are_cached, features_of
+from torchstudy.training.lesson import Lesson
+from torchstudy.training.trainer import train
 from torchstudy.values import Value
 
 NUM_BATCHES = 8  # that a recipe steps over to be timed, once more than that to warm up
@@ -160,18 +164,21 @@ def _measured(sample: Sample) -> Cost | str:
 def measured(sample: Sample) -> Cost:
     """Time the parts of an epoch on as many images as each needs, scaled to the whole splits."""
     data = open_data(sample.data)
-    instance, training = instantiate(sample.family, sample.config)
+    instance, training, augmentation = instantiate(sample.family, sample.config)
     train_rows, valid_rows = data.splits["train"], data.splits["valid"]
     most = max(NUM_BATCHES * training.batch_size, NUM_FITTED)
     timed = train_rows[_spread(len(train_rows), most)]
     spec, once = data.spec, 0.0
     encoder = instance.encoder(spec)
     if encoder is None:
-        images = Split.of(data.pixels, timed, data.labels[timed], instance.preprocessing(spec))
+        preprocessing = instance.preprocessing(spec) if spec.has_images else None
+        images = split_of(data, data.pixels, timed, timed, preprocessing)
     else:
         once, features = _encoded(encoder, data, timed)
         spec = replace(spec, num_features=features.shape[1])
-        images = Split.of(features, np.arange(len(timed)), data.labels[timed])
+        images = split_of(data, features, np.arange(len(timed)), timed)
+    if augmentation.is_on:
+        images = replace(images, augment=augmentation)
     phases = instance.phases(spec, training)
     lesson = Lesson(
         build=lambda: instance.build(spec),
@@ -185,11 +192,10 @@ def measured(sample: Sample) -> Cost:
         seed=derive(0, "forecast"),
     )
     _, model = train(lesson)  # warms up
-    steps = _seconds(lambda: train(lesson)) if lesson.phases else 0.0
-    seconds = steps * len(train_rows) / len(lesson.train)
+    seconds = _steps(lesson) * len(train_rows) / len(lesson.train)
     seconds += _after_steps(instance, model, phases, images) * len(train_rows) / len(images)
     scored = _some(images, NUM_BATCHES * training.batch_size)
-    seconds += _scoring(instance, model, scored) * len(valid_rows) / len(scored)
+    seconds += _scoring(instance, model, spec, scored) * len(valid_rows) / len(scored)
     return Cost(
         once=once,
         per_training=START_SECONDS + seconds * (sample.epochs if lesson.phases else 1),
@@ -203,12 +209,13 @@ def _encoded(
     items = np.unique(np.concatenate(list(data.splits.values())))
     network = encoder.build().eval().to(memory_format=torch.channels_last)
     probe = items[: 2 * ENCODING_BATCH]
-    batches = Split.of(data.pixels, probe, data.labels[probe], encoder.preprocessing)
+    batches = split_of(data, data.pixels, probe, probe, encoder.preprocessing)
     with torch.inference_mode():
         first, *rest = batches.in_order(ENCODING_BATCH)
-        width = network(first.inputs).shape[1]
+        width = features_of(network, first.inputs).shape[1]
         timed = rest[0] if rest else first
-        seconds = _seconds(lambda: network(timed.inputs)) / len(timed.inputs) * len(items)
+        per_item = _seconds(lambda: features_of(network, timed.inputs)) / len(timed)
+        seconds = per_item * len(items)
     if are_cached(encoder, items, data_key=data.handle.folder.name):
         seconds = 0.0
     generator = np.random.default_rng(derive(0, "forecast"))
@@ -228,15 +235,28 @@ def _after_steps(
     return seconds
 
 
-def _scoring(instance: Family, model: torch.nn.Module, images: Split) -> float:
+def _steps(lesson: Lesson) -> float:
+    """Seconds of an average epoch's gradient steps: those of each span, by its share."""
+    seconds = 0.0
+    for span in dict.fromkeys(phase.span for phase in lesson.phases if isinstance(phase, Phase)):
+        own = [
+            replace(phase, span=(0.0, 1.0))
+            for phase in lesson.phases
+            if isinstance(phase, Phase) and phase.span == span
+        ]
+        part = replace(lesson, phases=own)
+        seconds += (span[1] - span[0]) * _seconds(functools.partial(train, part))
+    return seconds
+
+
+def _scoring(instance: Family, model: torch.nn.Module, spec: DataSpec, images: Split) -> float:
     model.eval()
     with torch.inference_mode():
-        return _seconds(lambda: instance.score(model, images.in_order()))
+        return _seconds(lambda: instance.score(model, spec, images.in_order()))
 
 
 def _some(images: Split, count: int) -> Split:
-    chosen = _spread(len(images), count)
-    return replace(images, rows=images.rows[chosen], targets=images.targets[chosen])
+    return images.take(torch.from_numpy(_spread(len(images), count)))
 
 
 def _spread(length: int, count: int) -> NDArray[np.int64]:

@@ -4,22 +4,26 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from torchstudy.data.dataset import DataHandle, ImageData, open_data
 from torchstudy.data.spec import DataSpec
 from torchstudy.errors import StudyError
+from torchstudy.execution import exhibits
 from torchstudy.families.base import Family
 from torchstudy.files import written_aside
 from torchstudy.records import Epoch, Objective, Outcome, Purpose, Status, TrainingKey
+from torchstudy.seeds import derive
 from torchstudy.study import instantiate
-from torchstudy.training.batches import Split
+from torchstudy.training.batches import Preprocessing, Split
 from torchstudy.training.features import cached_features
-from torchstudy.training.trainer import Lesson, Stopped, train
+from torchstudy.training.lesson import Lesson, Stopped
+from torchstudy.training.trainer import train
 from torchstudy.values import Value
 
 CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights.pt"
@@ -71,11 +75,6 @@ def run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
         return Outcome(status=Status.CRASHED, reason=traceback.format_exc())
 
 
-def predictions_path(folder: Path, split: str) -> Path:
-    """Where a job leaves its predictions on one split."""
-    return folder / f"{split}.npz"
-
-
 def deployed_state(
     folder: Path, family: Family, data: DataSpec
 ) -> tuple[dict[str, torch.Tensor], DataSpec]:
@@ -91,37 +90,48 @@ def deployed_state(
 
 def _run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
     data = open_data(job.data)
-    family, training = instantiate(job.family, job.config)
+    family, training, augmentation = instantiate(job.family, job.config)
 
     def check_stop() -> None:
         if should_stop():
             raise Stopped
 
-    splits, spec = _splits(family, data, lambda text: report(Note(text)), check_stop)
+    splits, spec = splits_of(family, data, lambda text: report(Note(text)), check_stop)
     job.folder.mkdir(parents=True, exist_ok=True)
     if job.action == "test":
         return _test(job, family, spec, splits)
+    if augmentation.is_on:
+        splits["train"] = replace(splits["train"], augment=augmentation)
     lesson = Lesson(
         build=lambda: family.build(spec),
         phases=family.phases(spec, training),
         config=training,
         train=splits["train"],
         valid=splits["valid"],
-        score=lambda model, split: family.score(model, split.in_order()),
+        score=lambda model, split: family.score(model, spec, split.in_order()),
         objective=job.objective,
         epochs=job.epochs,
         seed=job.key.seed,
+        fresh=family.fresh,
+        averaged=family.averaged,
+        pictures=family.pictures,
     )
+    gallery: dict[int, dict[str, torch.Tensor]] = {}
     outcome, model = train(
-        lesson, checkpoint=job.folder / CHECKPOINT, on_epoch=report, should_stop=should_stop
+        lesson,
+        checkpoint=job.folder / CHECKPOINT,
+        on_epoch=report,
+        on_pictures=gallery.__setitem__,
+        should_stop=should_stop,
     )
     if outcome.status is not Status.COMPLETED:
         return outcome
     with written_aside(job.folder / WEIGHTS) as aside:
         torch.save({"num_features": spec.num_features, "state": model.state_dict()}, aside)
-    _write_predictions(job, family, model, splits["valid"], "valid")
+    exhibits.write_gallery(job.folder, gallery)
+    exhibits.write_answers(job.folder, family, model, spec, splits["valid"], "valid")
     if job.purpose == "confirmation":
-        selected = _scored(job, family, model, splits["select"], "select")
+        selected = _scored(job, family, model, spec, splits["select"], "select")
         outcome = replace(outcome, metrics={**outcome.metrics, **selected})
     return outcome
 
@@ -129,22 +139,34 @@ def _run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
 def _test(job: Job, family: Family, spec: DataSpec, splits: Mapping[str, Split]) -> Outcome:
     model = family.build(spec)
     model.load_state_dict(torch.load(job.folder / WEIGHTS, weights_only=True)["state"])
-    metrics = _scored(job, family, model.eval(), splits["test"], "test")
+    metrics = _scored(job, family, model.eval(), spec, splits["test"], "test")
     return Outcome(status=Status.COMPLETED, metrics=metrics)
 
 
-def _splits(
+def _scored(
+    job: Job, family: Family, model: nn.Module, spec: DataSpec, split: Split, name: str
+) -> dict[str, float]:
+    """The metrics of one split by their columns; the answers behind them are kept."""
+    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(job.key.seed, "score", name))
+        metrics = family.score(model, spec, split.in_order())
+    metrics |= {mean: metrics[source] for mean, (source, _) in family.averaged.items()}
+    exhibits.write_answers(job.folder, family, model, spec, split, name)
+    return {f"{name}_{metric}": value for metric, value in metrics.items()}
+
+
+def splits_of(
     family: Family,
     data: ImageData,
-    on_note: Callable[[str], None],
-    check_stop: Callable[[], None],
+    on_note: Callable[[str], None] = lambda text: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Split], DataSpec]:
     """The four splits as the family's network takes them: pixels, or features computed once."""
     encoder = family.encoder(data.spec)
     if encoder is None:
-        preprocessing = family.preprocessing(data.spec)
+        preprocessing = family.preprocessing(data.spec) if data.spec.has_images else None
         return {
-            name: Split.of(data.pixels, rows, data.labels[rows], preprocessing)
+            name: split_of(data, data.pixels, rows, rows, preprocessing)
             for name, rows in data.splits.items()
         }, data.spec
     items = np.unique(np.concatenate(list(data.splits.values())))
@@ -156,29 +178,25 @@ def _splits(
         on_note=on_note,
         check_stop=check_stop,
     )
-    spec = replace(data.spec, num_features=features.shape[1])
     return {
-        name: Split.of(features, np.searchsorted(items, rows), data.labels[rows])
+        name: split_of(data, features, np.searchsorted(items, rows), rows)
         for name, rows in data.splits.items()
-    }, spec
+    }, replace(data.spec, num_features=features.shape[1])
 
 
-def _scored(
-    job: Job, family: Family, model: nn.Module, split: Split, name: str
-) -> dict[str, float]:
-    with torch.inference_mode():
-        metrics = family.score(model, split.in_order())
-    _write_predictions(job, family, model, split, name)
-    return {f"{name}_{metric}": value for metric, value in metrics.items()}
-
-
-def _write_predictions(job: Job, family: Family, model: nn.Module, split: Split, name: str) -> None:
-    """Predicted class and its probability for every item of a split, in the split's order."""
-    with torch.inference_mode():
-        probabilities = torch.cat(
-            [family.predict(model, batch.inputs) for batch in split.in_order()]
-        )
-    confidence, predicted = probabilities.max(dim=1)
-    path = predictions_path(job.folder, name)
-    with written_aside(path) as aside, aside.open("wb") as file:
-        np.savez(file, predicted=predicted.numpy(), confidence=confidence.numpy())
+def split_of(
+    data: ImageData,
+    array: NDArray[Any],
+    places: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    preprocessing: Preprocessing | None = None,
+) -> Split:
+    """The items `rows` of the data, whose inputs stand at `places` of `array`."""
+    return Split.of(
+        array,
+        places,
+        data.targets[rows],
+        preprocessing,
+        numbers=None if data.numbers is None else data.numbers[rows],
+        categories=None if data.categories is None else data.categories[rows],
+    )

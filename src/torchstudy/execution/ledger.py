@@ -264,10 +264,14 @@ class Ledger:
             rows = connection.execute(query).all()
         return [key_of(row) for row in rows]
 
-    def epochs(self, study: str) -> list[tuple[TrainingKey, Epoch]]:
-        """Every epoch row of a study, in order of family, trial, seed and epoch."""
+    def epochs(
+        self, study: str, key: TrainingKey | None = None
+    ) -> list[tuple[TrainingKey, Epoch]]:
+        """Every epoch row of a study or of one training, by family, trial, seed and epoch."""
         column = schema.epochs.c
         query = select(schema.epochs).where(column.study == study)
+        if key is not None:
+            query = query.where(*matches(schema.epochs, study, key))
         order = (column.family, column.number, column.seed, column.epoch)
         with self._reading() as connection:
             rows = connection.execute(query.order_by(*order)).all()

@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from torchstudy.analysis.tables import PREDICTION_COLUMNS, frame, write_table
+from torchstudy.analysis.diagnosis import diagnose
+from torchstudy.analysis.tables import frame, write_table
 from torchstudy.data.dataset import ImageData
 from torchstudy.execution import job as jobs
 from torchstudy.execution.confirm import chosen_number, ranked
@@ -21,6 +21,7 @@ from torchstudy.records import (
     TRIAL_COLUMNS,
     Epoch,
     Objective,
+    Status,
     Training,
     TrainingKey,
 )
@@ -39,14 +40,16 @@ def tables(ledger: Ledger, state: StudyState) -> dict[str, pd.DataFrame]:
     families = list(state.summary["families"])
     objective = Objective(**state.summary["objective"])
     epochs = ledger.epochs(state.name)
-    last = {key: row for key, row in epochs}
+    rows: dict[TrainingKey, list[Epoch]] = {}
+    for key, row in epochs:
+        rows.setdefault(key, []).append(row)
     trainings = ledger.trainings(state.name)
     trainings.sort(key=lambda t: (families.index(t.trial.family), t.trial.number, t.seed))
     searched = [training for training in trainings if training.purpose == "search"]
     confirmed = [training for training in trainings if training.purpose == "confirmation"]
     return {
         "trials": frame(
-            [_trial_row(state.name, t, last.get(t.key), objective) for t in searched],
+            [_trial_row(state.name, t, rows.get(t.key, []), objective) for t in searched],
             TRIAL_COLUMNS,
         ),
         "epochs": frame([_epoch_row(state.name, key, row) for key, row in epochs], EPOCH_COLUMNS),
@@ -63,28 +66,12 @@ def write_tables(ledger: Ledger, state: StudyState, folder: Path) -> None:
     write_json(folder / "study.json", {**state.summary, "state": state.state})
 
 
-def write_evidence(
-    folder: Path, family: str, data: ImageData, trainings: Mapping[str, Sequence[Training]]
-) -> None:
-    """One row per prediction: `valid` by the best trial, `select` and `test` by fresh trainings.
-
-    `trainings` maps a split to the trainings whose predictions on it are shown.
-    """
-    rows: list[Row] = []
-    for split, shown in trainings.items():
-        for training in shown:
-            path = jobs.predictions_path(training_folder(folder, training.key), split)
-            if path.exists():
-                rows += _prediction_rows(data, split, training.seed, path)
-    write_table(frame(rows, PREDICTION_COLUMNS), folder / "evidence" / family / "predictions")
-
-
 def write_best(
     folder: Path, family: type[Family], data: ImageData, training: Training, metrics: Row
 ) -> None:
     """Save the network of one training under `best/<family>/`."""
     source = training_folder(folder, training.key)
-    instance, _ = instantiate(family, training.trial.config)
+    instance = instantiate(family, training.trial.config).family
     state, spec = jobs.deployed_state(source, instance, data.spec)
     save_model(
         folder / "best" / family.__name__,
@@ -105,8 +92,16 @@ def prune(folder: Path, trainings: Sequence[Training], objective: Objective, kee
             shutil.rmtree(place)
 
 
-def _trial_row(study: str, training: Training, last: Epoch | None, objective: Objective) -> Row:
-    trial = training.trial
+def ailment(rows: Sequence[Epoch], status: Status, reason: str) -> str:
+    """One sentence on what ails a training, with the remedy; empty for a healthy one."""
+    found = diagnose(pd.DataFrame([row.values() for row in rows]), status=status, reason=reason)
+    return found.sentence if found else ""
+
+
+def _trial_row(
+    study: str, training: Training, rows: Sequence[Epoch], objective: Objective
+) -> Row:
+    trial, last = training.trial, rows[-1] if rows else None
     config = {f"config.{name}": value for name, value in trial.config.items()}
     valid = {
         name: value
@@ -119,6 +114,7 @@ def _trial_row(study: str, training: Training, last: Epoch | None, objective: Ob
         "trial": trial.number,
         "origin": trial.origin,
         **_standing(training),
+        "diagnosis": ailment(rows, training.status, training.reason) or None,
         **config,
         **valid,
         f"best_valid_{objective.metric}": training.valid(objective),
@@ -179,21 +175,3 @@ def _confirmation_rows(
                 **scores,
             }
 
-
-def _prediction_rows(data: ImageData, split: str, seed: int, path: Path) -> list[Row]:
-    classes = data.spec.classes
-    with np.load(path) as saved:
-        predicted, confidence = saved["predicted"], saved["confidence"]
-    return [
-        {
-            "split": split,
-            "seed": seed,
-            "item": int(item),
-            "name": data.names[item],
-            "target": classes[data.labels[item]],
-            "predicted": classes[guess],
-            "confidence": float(share),
-            "is_correct": bool(guess == data.labels[item]),
-        }
-        for item, guess, share in zip(data.splits[split], predicted, confidence, strict=True)
-    ]

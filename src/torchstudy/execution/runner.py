@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Literal
@@ -20,7 +21,7 @@ from torchstudy.execution.executor import Event, Executor, InlineExecutor
 from torchstudy.execution.job import CHECKPOINT, Job, Note
 from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.local import LocalExecutor
-from torchstudy.execution.outputs import prune, training_folder
+from torchstudy.execution.outputs import ailment, prune, training_folder
 from torchstudy.execution.preconditions import ExecutorName, num_workers_of, results_folder
 from torchstudy.execution.schedule import Schedule, Step
 from torchstudy.execution.watching import PlainLines, Plan, Silent, Subject, Watcher, notes
@@ -245,6 +246,10 @@ class Session:
             outcome = self._standing(step.key, outcome)
         if self.board.end(event.key, event.attempt, outcome, event.seconds):
             self._has_news = True
+            if outcome.status.is_final:
+                rows = self.board.epochs(event.key)
+                sentence = ailment(rows, outcome.status, outcome.reason)
+                outcome = replace(outcome, diagnosis=sentence)
             self.watcher.ended(self._subject(step), outcome, event.seconds)
         if outcome.status.is_final:
             (training_folder(self.folder, step.key) / CHECKPOINT).unlink(missing_ok=True)

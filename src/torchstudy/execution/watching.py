@@ -198,4 +198,5 @@ def ended_text(subject: Subject, outcome: Outcome, seconds: float, objective: Ob
     score = "" if value is None else f"  {split} {objective.metric} {value:.4f}"
     is_fine = outcome.status is Status.COMPLETED
     why = "" if is_fine else "  " + outcome.reason.strip().rpartition("\n")[2]
-    return f"{subject.title:<29} {outcome.status:<13}{seconds:7.1f} s{score}{why}".rstrip()
+    line = f"{subject.title:<29} {outcome.status:<13}{seconds:7.1f} s{score}{why}".rstrip()
+    return f"{line}\n    {outcome.diagnosis}" if outcome.diagnosis else line

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from torchstudy.data.spec import DataSpec
-from torchstudy.domains import Choice, Float
+from torchstudy.domains import Choice, Float, Int
 from torchstudy.errors import StudyError
 from torchstudy.families.backbones import (
     SHIPPED,
@@ -19,22 +19,28 @@ from torchstudy.families.backbones import (
     register_backbone,
     shares_images,
 )
-from torchstudy.families.base import Family, Fit, FrozenEncoder, Phase, family
+from torchstudy.families.base import Family, family
+from torchstudy.families.heads import Neighbours, Standardise, network_head
 from torchstudy.families.logistic import fit_logistic
+from torchstudy.families.phases import Fit, FrozenEncoder, Phase
 from torchstudy.training.batches import Preprocessing, Split
 from torchstudy.training.optim import TrainingConfig
 from torchstudy.values import Value
 
 LOGISTIC_STEPS = 1000
+SCALING_BATCH = 64
+SCALED_ON = 2048  # training items, evenly spread, whose features set a head's scale
+EVERYTHING = -1  # as `unfreeze`: the whole backbone learns
 
 
 @family
 class Transfer(Family):
-    """A pretrained backbone with a new head: trained by gradient steps, or logistic regression.
+    """A pretrained backbone with a new head: a network, logistic regression or neighbours.
 
     With `unfreeze=0` the features are computed once and shared by all trials; with `unfreeze=n` the
-    last n blocks learn too, BatchNorm keeping its statistics. `input_size` scales images for the
-    backbone (0: as they are).
+    last n blocks of the backbone learn too, with -1 all of it, BatchNorm keeping its statistics.
+    `layer_decay` below 1 lets each block learn that much slower than the one after it (Howard &
+    Ruder 2018). `input_size` scales images for the backbone (0: as they are).
     """
 
     training_when: ClassVar[Mapping[str, Value]] = {"head": "network"}
@@ -42,11 +48,13 @@ class Transfer(Family):
     backbone: str = SHIPPED
     weights: str = "default"
     input_size: int = 0
-    head: str = Choice("network", "logistic", default="network")
+    head: str = Choice("network", "logistic", "neighbours", default="network")
     hidden: int = Choice(0, 64, 256, default=0, when={"head": "network"}, is_open=True)
     head_dropout: float = Float(0.0, 0.5, default=0.0, when={"head": "network"})
     unfreeze: int = Choice(0, default=0, when={"head": "network"}, is_open=True)
+    layer_decay: float = Choice(1.0, default=1.0, when={"head": "network"}, is_open=True)
     regularisation: float = Float(1e-3, 1e3, log=True, default=1.0, when={"head": "logistic"})
+    neighbours: int = Int(1, 30, log=True, default=5, when={"head": "neighbours"})
 
     @classmethod
     @override
@@ -58,20 +66,19 @@ class Transfer(Family):
 
     @override
     def problems(self, data: DataSpec) -> Sequence[str]:
-        try:
-            check_name(self.backbone)
-            backbone = find_backbone(self.backbone, self.weights)
-            if shares_images(backbone, data.sketch):
-                return (
-                    f"backbone {self.backbone!r} was trained on images of this data set: its score "
-                    "would not be honest; choose another one, for example "
-                    'space={"Transfer.backbone": "mobilenet_v2"}',
-                )
-            size = (self.input_size, self.input_size) if self.input_size else data.shape[1:]
-            _try_out(self.backbone, self.weights, *size)
-        except StudyError as error:
-            return error.problems
-        return ()
+        if data.views > 1:
+            return (f"takes one image an item, but the data have {data.views}; use MultiInput",)
+        if self.head == "logistic" and data.task == "regression":
+            choices = 'Choice("network", "neighbours")'
+            return (
+                f"head='logistic' finds classes, but {data.target!r} is a number: give "
+                f'space={{"Transfer.head": {choices}}}',
+            )
+        if not 0 < self.layer_decay <= 1:
+            return (f"layer_decay must be above 0 and at most 1, not {self.layer_decay:g}",)
+        if self.unfreeze < EVERYTHING:
+            return (f"unfreeze is a number of blocks, or -1 for all; not {self.unfreeze}",)
+        return self._backbone_problems(data)
 
     @override
     def preprocessing(self, data: DataSpec) -> Preprocessing:
@@ -90,15 +97,26 @@ class Transfer(Family):
 
     @override
     def build(self, data: DataSpec) -> nn.Module:
-        if not self.unfreeze:
-            return self._head(data.num_features, data.num_classes)
-        return self._partly_frozen(self._scaled_backbone(), data)
+        if self.unfreeze:
+            return self._partly_frozen(self._scaled_backbone(), data)
+        return self._head(data, data.num_features)
 
     @override
     def phases(self, data: DataSpec, training: TrainingConfig) -> tuple[Phase | Fit, ...]:
         if self.head == "logistic":
             return (Fit(name="logistic", function=self._fit_logistic),)
-        return super().phases(data, training)
+        if self.head == "neighbours":
+            return (Fit(name="neighbours", function=lambda m, t: _fit_neighbours(m, t, data)),)
+        step = Phase(
+            name="train",
+            loss=self.prediction_loss(data, training),
+            rate_factors=self._rate_factors,
+        )
+        return (Fit(name="scale", function=_fit_scale, at="start"), step)
+
+    @override
+    def fresh(self, model: nn.Module) -> Sequence[nn.Module]:
+        return (model.head if isinstance(model, PartlyFrozen) else model,)
 
     @override
     def deployed(self, data: DataSpec) -> nn.Module:
@@ -106,6 +124,22 @@ class Transfer(Family):
         if self.unfreeze:
             return self._partly_frozen(network, data)
         return nn.Sequential(network, self.build(data))
+
+    def _backbone_problems(self, data: DataSpec) -> Sequence[str]:
+        try:
+            check_name(self.backbone)
+            backbone = find_backbone(self.backbone, self.weights)
+            if shares_images(backbone, data.sketch):
+                return (
+                    f"backbone {self.backbone!r} was trained on images of this data set: its score "
+                    "would not be honest; choose another one, for example "
+                    'space={"Transfer.backbone": "mobilenet_v2"}',
+                )
+            size = (self.input_size, self.input_size) if self.input_size else data.shape[1:]
+            _try_out(self.backbone, self.weights, *size)
+        except StudyError as error:
+            return error.problems
+        return ()
 
     def _scaled_backbone(self) -> nn.Module:
         return self._scaled(find_backbone(self.backbone, self.weights).build())
@@ -118,21 +152,14 @@ class Transfer(Family):
         with torch.inference_mode():
             image = torch.zeros(1, channels, data.height, data.width)
             num_features = backbone.eval()(image).shape[1]
-        head = self._head(num_features, data.num_classes)
-        return PartlyFrozen(backbone, head, num_unfrozen=self.unfreeze)
+        return PartlyFrozen(backbone, self._head(data, num_features), num_unfrozen=self.unfreeze)
 
-    def _head(self, num_features: int, num_classes: int) -> nn.Module:
+    def _head(self, data: DataSpec, num_features: int) -> nn.Module:
         if self.head == "logistic":
-            return nn.Linear(num_features, num_classes)
-        # Features of different backbones differ in scale by orders of magnitude; this one layer
-        # lets one range of learning rates serve them all.
-        scale = nn.BatchNorm1d(num_features, affine=False)
-        dropout = nn.Dropout(self.head_dropout)
-        if not self.hidden:
-            return nn.Sequential(scale, dropout, nn.Linear(num_features, num_classes))
-        hidden = nn.Linear(num_features, self.hidden)
-        last = nn.Linear(self.hidden, num_classes)
-        return nn.Sequential(scale, hidden, nn.ReLU(inplace=True), dropout, last)
+            return nn.Linear(num_features, data.num_classes)
+        if self.head == "neighbours":
+            return Neighbours(data, neighbours=self.neighbours)
+        return network_head(data, num_features, hidden=self.hidden, dropout=self.head_dropout)
 
     def _fit_logistic(self, model: nn.Module, train: Split) -> None:
         assert isinstance(model, nn.Linear)
@@ -144,6 +171,18 @@ class Transfer(Family):
             regularisation=self.regularisation,
             max_steps=LOGISTIC_STEPS,
         )
+
+    def _rate_factors(self, model: nn.Module) -> Mapping[nn.Parameter, float]:
+        """`layer_decay` to the power of a block's distance from the head."""
+        if not isinstance(model, PartlyFrozen):
+            return {}
+        factors: dict[nn.Parameter, float] = {}
+        factor = 1.0
+        for block in reversed(model.learning):
+            if any(parameter.ndim >= 2 for parameter in block.parameters()):
+                factor *= self.layer_decay
+            factors |= dict.fromkeys(block.parameters(), factor)
+        return factors
 
 
 class Scaled(nn.Module):
@@ -176,7 +215,9 @@ class PartlyFrozen(nn.Module):
         self.backbone = backbone.requires_grad_(False)
         self.head = head
         network = backbone.network if isinstance(backbone, Scaled) else backbone
-        for block in last_blocks(network, num_unfrozen):
+        count = len(list(network.modules())) if num_unfrozen == EVERYTHING else num_unfrozen
+        self.learning = last_blocks(network, count)
+        for block in self.learning:
             block.requires_grad_(True)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -191,6 +232,29 @@ class PartlyFrozen(nn.Module):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
         return self
+
+
+def _fit_scale(model: nn.Module, train: Split) -> None:
+    """Set the head's scale from features of training items, through the backbone if there is one."""
+    places = torch.linspace(0, len(train) - 1, min(SCALED_ON, len(train))).round().long()
+    shown = train.take(places).in_order(SCALING_BATCH)
+    encode: nn.Module = nn.Identity()
+    head = model
+    if isinstance(model, PartlyFrozen):
+        encode, head = model.backbone, model.head
+    features = torch.cat([encode(batch.inputs) for batch in shown])
+    assert isinstance(head, nn.Sequential)
+    assert isinstance(head[0], Standardise)
+    head[0].fit(features)
+
+
+def _fit_neighbours(model: nn.Module, train: Split, data: DataSpec) -> None:
+    assert isinstance(model, Neighbours)
+    features = torch.cat([batch.inputs for batch in train.in_order()])
+    targets = train.targets
+    if data.task == "regression":
+        targets = (targets - data.target_mean) / data.target_std
+    model.fit(features, targets)
 
 
 @functools.cache

@@ -14,13 +14,15 @@ from torch import Tensor, nn
 from torchstudy.data.dataset import prepare
 from torchstudy.data.images import Images
 from torchstudy.families.backbones import SHIPPED, SmallBackbone
-from torchstudy.families.base import Phase, cross_entropy
+from torchstudy.families.phases import Phase
 from torchstudy.files import sha256_of, write_json, written_aside
 from torchstudy.records import Epoch, Objective
-from torchstudy.training.batches import Preprocessing, Split
+from torchstudy.training.batches import Batch, Preprocessing, Split
+from torchstudy.training.lesson import Lesson
+from torchstudy.training.losses import prediction_loss
 from torchstudy.training.metrics import classification_metrics
 from torchstudy.training.optim import TrainingConfig
-from torchstudy.training.trainer import Lesson, train
+from torchstudy.training.trainer import train
 
 EPOCHS, SEED = 9, 0
 
@@ -49,18 +51,26 @@ def main() -> None:
 
     def split(name: str) -> Split:
         rows = data.splits[name]
-        return Split.of(data.pixels, rows, data.labels[rows], preprocessing)
+        return Split.of(data.pixels, rows, data.targets[rows], preprocessing)
 
     def say(row: Epoch) -> None:
         print(f"epoch {row.epoch}: valid accuracy {row.metrics['accuracy']:.4f}", flush=True)
 
+    measure = prediction_loss(data.spec, TrainingConfig())
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        return measure(model(batch.inputs), batch)
+
+    def score(model: nn.Module, part: Split) -> dict[str, float]:
+        return classification_metrics(lambda batch: model(batch.inputs), part.in_order())
+
     lesson = Lesson(
         build=Classifier,
-        phases=(Phase(name="train", loss=cross_entropy()),),
+        phases=(Phase(name="train", loss=loss),),
         config=TrainingConfig(),
         train=split("train"),
         valid=split("valid"),
-        score=lambda model, part: classification_metrics(model, part.in_order()),
+        score=score,
         objective=Objective(metric="accuracy", direction="maximize"),
         epochs=EPOCHS,
         seed=SEED,
@@ -68,7 +78,7 @@ def main() -> None:
     _, model = train(lesson, on_epoch=say)
     assert isinstance(model, Classifier)
     with torch.inference_mode():
-        test = classification_metrics(model, split("test").in_order())
+        test = score(model, split("test"))
     weights = folder / f"{SHIPPED}.pt"
     with written_aside(weights) as aside:
         torch.save(model.backbone.state_dict(), aside)

@@ -4,23 +4,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from torchstudy.data.spec import DataSpec
 from torchstudy.errors import StudyError
-from torchstudy.families.autoencoder import AutoencoderProbe
 from torchstudy.families.base import Family
-from torchstudy.families.cnn import CNN
-from torchstudy.families.transfer import Transfer
+from torchstudy.families.built_in import BUILT_IN
 from torchstudy.files import write_json, written_aside
 from torchstudy.study import instantiate
-from torchstudy.training.batches import Preprocessing
+from torchstudy.training.batches import Batch, Preprocessing
 from torchstudy.values import Value
 
-BUILT_IN: tuple[type[Family], ...] = (CNN, Transfer, AutoencoderProbe)
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -37,15 +36,81 @@ class SavedModel:
         """The class names, in the order of the probabilities."""
         return self.data.classes
 
-    def probabilities(self, pixels: Tensor) -> Tensor:
-        """Class probabilities (batch, classes) of uint8 images of shape (batch, *data.shape)."""
-        if tuple(pixels.shape[1:]) != self.data.shape or pixels.dtype != torch.uint8:
-            raise StudyError(
-                f"images are {pixels.dtype} of shape {tuple(pixels.shape)}; the model takes "
-                f"torch.uint8 of shape (batch, {', '.join(map(str, self.data.shape))})"
-            )
+    def predict(
+        self,
+        pixels: Tensor | None = None,
+        table: "pd.DataFrame | None" = None,
+        *,
+        unknown: Literal["error", "other"] = "error",
+    ) -> Tensor:
+        """Class probabilities (items, classes), or values (items,) in the target's own unit.
+
+        `pixels` are uint8 images (items, *data.shape), with several views (items, views,
+        *data.shape); `table` has the columns the model was trained with. A category that training
+        never saw is an error, or with `unknown="other"` taken as unlike all others.
+        """
         with torch.inference_mode():
-            return self.family.predict(self.network, self.preprocessing(pixels))
+            found = self.family.predict(self.network, self.data, self.batch(pixels, table, unknown))
+        if found is None:
+            name = type(self.family).__name__
+            raise StudyError(f"{name} predicts nothing; use pictures(), codes() or .network")
+        return found
+
+    def probabilities(self, pixels: Tensor) -> Tensor:
+        """Class probabilities (items, classes) of uint8 images."""
+        if self.data.task != "classification":
+            raise StudyError(f"the model predicts {self.data.target}, a number: use predict()")
+        return self.predict(pixels)
+
+    def pictures(self, pixels: Tensor) -> dict[str, Tensor]:
+        """What the model makes of uint8 images: images in [0, 1] by caption."""
+        with torch.inference_mode():
+            return self.family.pictures(self.network, self.batch(pixels))
+
+    def codes(self, pixels: Tensor) -> Tensor:
+        """The code (items, numbers) of uint8 images."""
+        with torch.inference_mode():
+            found = self.family.codes(self.network, self.batch(pixels))
+        if found is None:
+            raise StudyError(f"{type(self.family).__name__} has no code")
+        return found
+
+    def batch(
+        self,
+        pixels: Tensor | None = None,
+        table: "pd.DataFrame | None" = None,
+        unknown: Literal["error", "other"] = "error",
+    ) -> Batch:
+        """Images and rows as the network takes them; StudyError for what does not fit."""
+        if pixels is None and table is None:
+            raise StudyError("nothing to predict from: give pixels, a table, or both")
+        inputs = self._inputs(pixels, 0 if table is None else len(table))
+        numbers = categories = None
+        if self.data.has_table:
+            if table is None:
+                columns = ", ".join([*self.data.numbers, *self.data.categories])
+                raise StudyError(f"the model takes a table with the columns {columns}")
+            from torchstudy.data.encoding import encode_table
+
+            encoded = encode_table(table, self.data, unknown=unknown)
+            numbers, categories = (
+                None if part is None else torch.from_numpy(part) for part in encoded
+            )
+        if table is not None and len(table) != len(inputs):
+            raise StudyError(f"{len(inputs)} images and {len(table)} rows do not pair up")
+        return Batch(inputs, torch.zeros(len(inputs), dtype=torch.int64), numbers, categories)
+
+    def _inputs(self, pixels: Tensor | None, num_rows: int) -> Tensor:
+        if not self.data.has_images:
+            return torch.zeros(num_rows, 0)
+        shape = self.data.shape if self.data.views == 1 else (self.data.views, *self.data.shape)
+        wanted = f"torch.uint8 of shape (items, {', '.join(map(str, shape))})"
+        if pixels is None:
+            raise StudyError(f"the model takes images, {wanted}")
+        if tuple(pixels.shape[1:]) != shape or pixels.dtype != torch.uint8:
+            given = f"{pixels.dtype} of shape {tuple(pixels.shape)}"
+            raise StudyError(f"images are {given}; the model takes {wanted}")
+        return self.preprocessing(pixels)
 
 
 def save_model(
@@ -59,7 +124,7 @@ def save_model(
 ) -> None:
     """Write `model.pt`, `preprocessing.json`, `metrics.json` and, last, `config.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    instance, _ = instantiate(family, config)
+    instance = instantiate(family, config).family
     with written_aside(folder / "model.pt") as aside:
         torch.save(dict(state), aside)
     preprocessing = instance.preprocessing(data)
@@ -96,8 +161,8 @@ def load_model(folder: str | Path, families: Sequence[type[Family]] = ()) -> Sav
             f"{folder}: the model is of family {contents['family']!r}; pass its class, as in "
             f"load_model(folder, [{contents['family']}])"
         )
-    data = _data_spec(contents["data"])
-    instance, _ = instantiate(by_name[contents["family"]], contents["config"])
+    data = DataSpec.of(contents["data"])
+    instance = instantiate(by_name[contents["family"]], contents["config"]).family
     network = instance.deployed(data)
     try:
         network.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
@@ -114,7 +179,3 @@ def _contents(folder: Path) -> dict[str, Any]:
         raise StudyError(f"{folder} is not a saved model: it has no config.json") from None
     return contents
 
-
-def _data_spec(described: Mapping[str, Any]) -> DataSpec:
-    lists = {key: tuple(value) for key, value in described.items() if isinstance(value, list)}
-    return DataSpec(**{**described, **lists})

@@ -11,7 +11,7 @@ from torch import Tensor, nn, optim
 from torchstudy.files import written_aside
 from torchstudy.records import Epoch
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,6 +23,7 @@ class Standing:
     shuffle: torch.Generator
     steps: dict[str, int] = field(default_factory=dict)  # taken so far, by phase name
     rows: list[Epoch] = field(default_factory=list)
+    pictures: dict[int, dict[str, Tensor]] = field(default_factory=dict)  # by epoch, by caption
     best_epoch: int = 0
     best_value: float = float("nan")
     best_weights: dict[str, Tensor] = field(default_factory=dict)
@@ -46,6 +47,7 @@ def save(standing: Standing, path: Path) -> None:
         "random": torch.get_rng_state(),
         "steps": standing.steps,
         "rows": [asdict(row) for row in standing.rows],
+        "pictures": standing.pictures,
         "best_epoch": standing.best_epoch,
         "best_value": standing.best_value,
         "best_weights": standing.best_weights,
@@ -69,6 +71,7 @@ def restore(standing: Standing, path: Path) -> bool:
     torch.set_rng_state(state["random"])
     standing.steps = dict(state["steps"])
     standing.rows = [Epoch(**row) for row in state["rows"]]
+    standing.pictures = state["pictures"]
     standing.best_epoch, standing.best_value = state["best_epoch"], state["best_value"]
     standing.best_weights = state["best_weights"]
     return True

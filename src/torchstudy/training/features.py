@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from torchstudy.families.base import FrozenEncoder
+from torchstudy.families.phases import FrozenEncoder
 from torchstudy.files import cache_folder, written_aside
 from torchstudy.training.batches import Split
 
@@ -94,5 +95,14 @@ def _encoded(
     with torch.inference_mode():
         for batch in images.in_order(ENCODING_BATCH):
             check_stop()
-            outputs.append(network(batch.inputs).float().numpy())
+            outputs.append(features_of(network, batch.inputs).float().numpy())
     return np.concatenate(outputs)
+
+
+def features_of(network: nn.Module, images: Tensor) -> Tensor:
+    """What a network makes of images, (items, features); those of several views (items, views, channels, ...) side by side."""
+    if images.ndim == 5:
+        features: Tensor = network(images.flatten(0, 1))
+        return features.reshape(len(images), -1)
+    features = network(images)
+    return features

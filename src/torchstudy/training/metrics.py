@@ -1,26 +1,75 @@
-"""How good a network is on a split: loss and accuracy, summed over batches."""
+"""How good a network's predictions are on a split, summed over batches."""
 
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
+from torchstudy.data.spec import DataSpec
 from torchstudy.training.batches import Batch
 
+CLASSIFICATION_METRICS = ("accuracy", "loss")
+REGRESSION_METRICS = ("mse", "mae", "r2", "loss")
 
-def classification_metrics(
-    predict: Callable[[Tensor], Tensor], batches: Iterable[Batch]
+Outputs = Callable[[Batch], Tensor]
+
+
+def prediction_metrics(
+    data: DataSpec, outputs: Outputs, batches: Iterable[Batch]
 ) -> dict[str, float]:
+    """The metrics of the data's task; `outputs` maps a batch to what the network returns for it."""
+    if data.task == "regression":
+        return regression_metrics(data, outputs, batches)
+    return classification_metrics(outputs, batches)
+
+
+def classification_metrics(outputs: Outputs, batches: Iterable[Batch]) -> dict[str, float]:
     """Mean cross-entropy (`loss`, nats) and share of right answers (`accuracy`) over all items.
 
-    `predict` maps inputs to logits of shape (batch, classes). Sums are kept in double precision,
-    so that the size of the batches does not show.
+    `outputs` gives logits (batch, classes), or one logit (batch, 1) for the second of two classes.
+    Sums are kept in double precision, so that the size of the batches does not show.
     """
     loss = torch.zeros((), dtype=torch.float64)
     correct, count = 0, 0
     for batch in batches:
-        logits = predict(batch.inputs).float()
+        logits = two_sided(outputs(batch).float())
         loss += nn.functional.cross_entropy(logits, batch.targets, reduction="sum").double()
         correct += int((logits.argmax(dim=1) == batch.targets).sum())
-        count += len(batch.targets)
+        count += len(batch)
     return {"accuracy": correct / count, "loss": float(loss) / count}
+
+
+def regression_metrics(
+    data: DataSpec, outputs: Outputs, batches: Iterable[Batch]
+) -> dict[str, float]:
+    """Errors in the target's own unit: `mse`, `mae`, and `r2`, the share of variance explained.
+
+    `outputs` gives standardised values (batch, 1). `r2` is 1 - SSE / SST with the split's own mean,
+    so 0 is worth a constant and it may be negative. `loss` is the MSE of standardised values.
+    """
+    found, wanted = [], []
+    for batch in batches:
+        found.append(in_target_unit(data, outputs(batch)))
+        wanted.append(batch.targets.double())
+    targets = torch.cat(wanted)
+    errors = torch.cat(found) - targets
+    mse = float(errors.square().mean())
+    variance = float((targets - targets.mean()).square().mean())
+    return {
+        "mse": mse,
+        "mae": float(errors.abs().mean()),
+        "r2": 1 - mse / variance if variance > 0 else float(mse == 0),
+        "loss": mse / data.target_std**2,
+    }
+
+
+def two_sided(logits: Tensor) -> Tensor:
+    """Logits (batch, classes >= 2) with the same probabilities: one logit x becomes (0, x)."""
+    if logits.shape[1] != 1:
+        return logits
+    return torch.cat([torch.zeros_like(logits), logits], dim=1)
+
+
+def in_target_unit(data: DataSpec, outputs: Tensor) -> Tensor:
+    """Standardised outputs (batch, 1) as float64 values (batch,) in the target's own unit."""
+    return outputs.double().flatten() * data.target_std + data.target_mean

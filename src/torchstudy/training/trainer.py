@@ -2,59 +2,25 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from torchstudy.families.base import Fit, Phase
+from torchstudy.families.phases import Fit, Phase
 from torchstudy.records import Epoch, Objective, Outcome, Status
 from torchstudy.seeds import derive
-from torchstudy.training.batches import Batch, Split
 from torchstudy.training.checkpoint import Standing, restore, save
+from torchstudy.training.gallery import SHOWN, is_due, taken
 from torchstudy.training.health import divergence
-from torchstudy.training.optim import (
-    TrainingConfig,
-    learning_rate_at,
-    make_optimizer,
-    set_learning_rate,
-)
-
-CHECK_EVERY = 32  # batches between two looks at whether the loss is still finite
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lesson:
-    """What is to be trained: a network, its phases, the data, and how success is measured.
-
-    `build` makes the untrained model; `score(model, split)` gives the metrics of one split.
-    """
-
-    build: Callable[[], nn.Module]
-    phases: Sequence[Phase | Fit]
-    config: TrainingConfig
-    train: Split
-    valid: Split
-    score: Callable[[nn.Module, Split], dict[str, float]]
-    objective: Objective
-    epochs: int
-    seed: int
-
-    @property
-    def num_epochs(self) -> int:
-        """How many epochs a full training has: one where nothing takes gradient steps."""
-        return self.epochs if any(isinstance(phase, Phase) for phase in self.phases) else 1
-
-
-class Stopped(Exception):
-    """Raised inside an epoch when the training is asked to stop; the epoch is not kept."""
-
-
-class Diverged(Exception):
-    """Raised when a loss, gradient or metric is not finite; carries the reason."""
+from torchstudy.training.initial import initialise
+from torchstudy.training.lesson import Diverged, Lesson, Stopped
+from torchstudy.training.optim import make_optimizer
+from torchstudy.training.steps import gradient_steps
 
 
 def train(
@@ -62,28 +28,35 @@ def train(
     *,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] = lambda row: None,
+    on_pictures: Callable[[int, dict[str, Tensor]], None] = lambda epoch, pictures: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Outcome, nn.Module]:
     """Train to the end, from the checkpoint if there is one; return the best epoch's model.
 
-    `on_epoch` gets one row per finished epoch, the rows of earlier legs first. The outcome is
-    `completed`, `diverged`, or `paused` when `should_stop` turned true between two batches. Torch's
-    global random state is put back afterwards. Same lesson, same machine: the same numbers.
+    `on_epoch` gets one row per finished epoch and `on_pictures` the uint8 images taken after some
+    of them, those of earlier legs first. The outcome is `completed`, `diverged`, or `paused` when
+    `should_stop` turned true between two batches. Torch's global random state is put back
+    afterwards. Same lesson, same machine: the same numbers.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(lesson.seed, "init"))
         standing = _beginning(lesson)
         torch.manual_seed(derive(lesson.seed, "train"))
-        if checkpoint is not None:
-            restore(standing, checkpoint)
+        if checkpoint is None or not restore(standing, checkpoint):
+            _fit(lesson, standing, "start")
+            _take_pictures(lesson, standing)
         for row in standing.rows:
             on_epoch(row)
+        for epoch, pictures in standing.pictures.items():
+            on_pictures(epoch, pictures)
         try:
             while not _is_finished(lesson, standing):
                 _epoch(lesson, standing, should_stop)
                 if checkpoint is not None:
                     save(standing, checkpoint)
                 on_epoch(standing.rows[-1])
+                if (epoch := len(standing.rows)) in standing.pictures:
+                    on_pictures(epoch, standing.pictures[epoch])
         except Stopped:
             return _outcome(lesson, standing, Status.PAUSED), standing.model
         except Diverged as error:
@@ -95,8 +68,12 @@ def train(
 
 def _beginning(lesson: Lesson) -> Standing:
     model = lesson.build().to(memory_format=torch.channels_last)
+    for part in lesson.fresh(model):
+        initialise(part, lesson.config.init)
     optimizers = {
-        phase.name: make_optimizer(phase.parameters(model), lesson.config)
+        phase.name: make_optimizer(
+            phase.parameters(model), lesson.config, phase.rate_factors(model)
+        )
         for phase in lesson.phases
         if isinstance(phase, Phase)
     }
@@ -105,21 +82,32 @@ def _beginning(lesson: Lesson) -> Standing:
 
 
 def _is_finished(lesson: Lesson, standing: Standing) -> bool:
-    done = len(standing.rows)
-    return done >= lesson.num_epochs or done - standing.best_epoch >= lesson.config.patience
+    """Whether all epochs are done, or the last phase has had no success for long enough."""
+    done, patience = len(standing.rows), lesson.config.patience
+    if done >= lesson.num_epochs:
+        return True
+    if lesson.config.stopping == "rises":
+        return _rises_in_a_row(standing.rows[lesson.last_phase_begins :]) >= patience
+    return done - max(standing.best_epoch, lesson.last_phase_begins) >= patience
+
+
+def _rises_in_a_row(rows: list[Epoch]) -> int:
+    """How many times in a row the validation loss has just risen (Prechelt 1998, UP)."""
+    count = 0
+    for before, after in zip(rows[-2::-1], rows[:0:-1], strict=True):
+        if not after.valid_loss > before.valid_loss:
+            break
+        count += 1
+    return count
 
 
 def _epoch(lesson: Lesson, standing: Standing, should_stop: Callable[[], bool]) -> None:
     """One epoch: gradient steps, fits, score, and the row that says how it went."""
     began = time.perf_counter()
     epoch = len(standing.rows) + 1
-    train_loss, grad_norm, rate = _gradient_steps(lesson, standing, epoch, should_stop)
-    with torch.no_grad():
-        standing.model.eval()
-        for phase in lesson.phases:
-            if isinstance(phase, Fit):
-                phase.function(standing.model, lesson.train)
-    metrics = _scored(lesson, standing.model)
+    steps = gradient_steps(lesson, standing, epoch, should_stop)
+    _fit(lesson, standing, "epoch")
+    metrics = _scored(lesson, standing)
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise Diverged(divergence(standing.model, f"validation {name}", epoch))
@@ -130,13 +118,25 @@ def _epoch(lesson: Lesson, standing: Standing, should_stop: Callable[[], bool]) 
             epoch=epoch,
             seconds=time.perf_counter() - began,
             finished=datetime.now(UTC).isoformat(),
-            train_loss=train_loss,
-            valid_loss=metrics["loss"],
-            learning_rate=rate,
-            grad_norm=grad_norm,
+            train_loss=steps.loss,
+            valid_loss=metrics.get("loss", math.nan),
+            learning_rate=steps.learning_rate,
+            grad_norm=steps.grad_norm,
             metrics={name: value for name, value in metrics.items() if name != "loss"},
+            measured=steps.measured,
         )
     )
+    if is_due(epoch, lesson.num_epochs):
+        _take_pictures(lesson, standing)
+
+
+def _fit(lesson: Lesson, standing: Standing, at: Literal["start", "epoch"]) -> None:
+    """Fit the parts that are due, in eval mode and without gradients."""
+    standing.model.eval()
+    with torch.no_grad():
+        for phase in lesson.phases:
+            if isinstance(phase, Fit) and phase.at == at:
+                phase.function(standing.model, lesson.train)
 
 
 def _is_best(objective: Objective, standing: Standing, metrics: dict[str, float]) -> bool:
@@ -146,93 +146,47 @@ def _is_best(objective: Objective, standing: Standing, metrics: dict[str, float]
     """
     value = metrics[objective.metric]
     if value == standing.best_value:
-        return metrics["loss"] < standing.rows[standing.best_epoch - 1].valid_loss
+        return metrics.get("loss", math.nan) < standing.rows[standing.best_epoch - 1].valid_loss
     return objective.is_better(value, standing.best_value)
 
 
-def _gradient_steps(
-    lesson: Lesson, standing: Standing, epoch: int, should_stop: Callable[[], bool]
-) -> tuple[float, float, float]:
-    """Every batch once for each active phase: mean loss, mean gradient norm, last learning rate."""
-    active = _active_phases(lesson, epoch)
-    if not active:
-        return math.nan, math.nan, math.nan
-    standing.model.train()
-    losses: list[Tensor] = []
-    norms: list[Tensor] = []
-    rate = math.nan
-    for batch in lesson.train.shuffled(lesson.config.batch_size, standing.shuffle):
-        if should_stop():
-            raise Stopped
-        for phase in active:
-            rate = _set_rate(lesson, standing, phase)
-            loss, norm = _step(lesson, standing, phase, batch)
-            losses.append(loss)
-            norms.append(norm)
-        if len(losses) % CHECK_EVERY < len(active):
-            _check_finite(standing.model, losses, norms, epoch)
-    _check_finite(standing.model, losses, norms, epoch)
-    return float(torch.stack(losses).mean()), float(torch.stack(norms).mean()), rate
+def _scored(lesson: Lesson, standing: Standing) -> dict[str, float]:
+    """Metrics on the valid split, and those that are means over the last epochs."""
+    with _looking_on(lesson, standing.model):
+        metrics = lesson.score(standing.model, lesson.valid)
+    for name, (source, epochs) in lesson.averaged.items():
+        first = max(0, len(standing.rows) + 1 - epochs)
+        values = [*(row.metrics[source] for row in standing.rows[first:]), metrics[source]]
+        metrics[name] = math.fsum(values) / len(values)
+    return metrics
 
 
-def _step(lesson: Lesson, standing: Standing, phase: Phase, batch: Batch) -> tuple[Tensor, Tensor]:
-    """One optimizer step: the loss, and the norm of the whole gradient before clipping."""
-    optimizer = standing.optimizers[phase.name]
-    loss = phase.loss(standing.model, batch)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    limit = lesson.config.gradient_clipping or math.inf
-    norm = nn.utils.clip_grad_norm_(parameters, limit)
-    optimizer.step()
-    standing.steps[phase.name] = standing.steps.get(phase.name, 0) + 1
-    return loss.detach(), norm.detach()
+def _take_pictures(lesson: Lesson, standing: Standing) -> None:
+    with _looking_on(lesson, standing.model):
+        pictures = taken(lesson.pictures, standing.model, lesson.valid.spread(SHOWN))
+    if pictures:
+        standing.pictures[len(standing.rows)] = pictures
 
 
-def _set_rate(lesson: Lesson, standing: Standing, phase: Phase) -> float:
-    first, last = _epochs_of(phase, lesson.num_epochs)
-    num_steps = (last - first) * lesson.train.num_batches(lesson.config.batch_size)
-    rate = learning_rate_at(lesson.config, standing.steps.get(phase.name, 0), num_steps)
-    set_learning_rate(standing.optimizers[phase.name], rate)
-    return rate
-
-
-def _active_phases(lesson: Lesson, epoch: int) -> list[Phase]:
-    active = []
-    for phase in lesson.phases:
-        if isinstance(phase, Phase):
-            first, last = _epochs_of(phase, lesson.num_epochs)
-            if first < epoch <= last:
-                active.append(phase)
-    return active
-
-
-def _epochs_of(phase: Phase, num_epochs: int) -> tuple[int, int]:
-    """The phase runs in the epochs after the first number, up to the second."""
-    begin, end = phase.span
-    return round(begin * num_epochs), round(end * num_epochs)
-
-
-def _scored(lesson: Lesson, model: nn.Module) -> dict[str, float]:
-    """Metrics on the valid split, in eval mode; whatever scoring draws leaves no trace."""
+@contextmanager
+def _looking_on(lesson: Lesson, model: nn.Module) -> Iterator[None]:
+    """In eval mode, without gradients; whatever is drawn leaves no trace."""
     model.eval()
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(lesson.seed, "score"))
-        return lesson.score(model, lesson.valid)
-
-
-def _check_finite(model: nn.Module, losses: list[Tensor], norms: list[Tensor], epoch: int) -> None:
-    if not math.isfinite(float(losses[-1])):
-        raise Diverged(divergence(model, "training loss", epoch))
-    if not math.isfinite(float(norms[-1])):
-        raise Diverged(divergence(model, "gradient norm", epoch))
+        yield
 
 
 def _outcome(lesson: Lesson, standing: Standing, status: Status, reason: str = "") -> Outcome:
     best = standing.rows[standing.best_epoch - 1] if standing.best_epoch else None
-    metrics = {} if best is None else {**best.metrics, "loss": best.valid_loss}
+    metrics = {} if best is None else dict(best.metrics)
+    if best is not None and not math.isnan(best.valid_loss):
+        metrics["loss"] = best.valid_loss
     if status is Status.COMPLETED and len(standing.rows) < lesson.num_epochs:
-        reason = f"no better {lesson.objective.metric} in {lesson.config.patience} epochs"
+        patience = lesson.config.patience
+        reason = f"no better {lesson.objective.metric} in {patience} epochs"
+        if lesson.config.stopping == "rises":
+            reason = f"the validation loss rose {patience} epochs in a row"
     return Outcome(
         status=status,
         reason=reason,

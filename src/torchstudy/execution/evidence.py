@@ -1,0 +1,83 @@
+"""What the report shows of the models: predictions and codes per item, pictures over the epochs."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchstudy.analysis.tables import PREDICTION_COLUMNS, frame, write_table
+from torchstudy.data.dataset import ImageData
+from torchstudy.execution.exhibits import answers_path, gallery_path
+from torchstudy.execution.outputs import Row, training_folder
+from torchstudy.records import Training
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def write_evidence(
+    folder: Path,
+    family: str,
+    data: ImageData,
+    shown: Mapping[str, Sequence[Training]],
+    final: Training | None,
+) -> None:
+    """Write `predictions`, `codes` and `gallery.npz` of one family, those there are.
+
+    `shown` maps a split to the trainings whose answers on it are kept: `valid` by the best trial,
+    `select` and `test` by fresh trainings. The gallery is that of the `final` training.
+    """
+    place = folder / "evidence" / family
+    predictions: list[Row] = []
+    codes: list[Row] = []
+    for split, trainings in shown.items():
+        for training in trainings:
+            path = answers_path(training_folder(folder, training.key), split)
+            if path.exists():
+                with np.load(path, allow_pickle=False) as saved:
+                    answers = {name: saved[name] for name in saved.files}
+                predictions += _prediction_rows(data, split, training.seed, answers)
+                codes += _code_rows(data, split, training.seed, answers)
+    write_table(frame(predictions, PREDICTION_COLUMNS), place / "predictions")
+    if codes:
+        write_table(frame(codes, {}), place / "codes")
+    gallery = final and gallery_path(training_folder(folder, final.key))
+    if gallery and gallery.exists():
+        shutil.copyfile(gallery, place / gallery.name)
+
+
+def _prediction_rows(data: ImageData, split: str, seed: int, answers: Arrays) -> Iterator[Row]:
+    classes = data.spec.classes
+    for at, row in enumerate(_item_rows(data, split, seed)):
+        item = data.splits[split][at]
+        if "value" in answers:
+            target, value = float(data.targets[item]), float(answers["value"][at])
+            yield {**row, "target_value": target, "predicted_value": value}
+        elif "predicted" in answers:
+            guess = answers["predicted"][at]
+            yield {
+                **row,
+                "target": classes[data.targets[item]],
+                "predicted": classes[guess],
+                "confidence": float(answers["confidence"][at]),
+                "is_correct": bool(guess == data.targets[item]),
+            }
+
+
+def _code_rows(data: ImageData, split: str, seed: int, answers: Arrays) -> Iterator[Row]:
+    if "code" not in answers:
+        return
+    for row, item, code in zip(
+        _item_rows(data, split, seed), data.splits[split], answers["code"], strict=True
+    ):
+        target = data.targets[item]
+        shown = data.spec.classes[target] if data.spec.classes else float(target)
+        numbered = {f"code_{number}": float(value) for number, value in enumerate(code, start=1)}
+        yield {**row, "target": shown, **numbered}
+
+
+def _item_rows(data: ImageData, split: str, seed: int) -> Iterator[Row]:
+    for item in data.splits[split]:
+        yield {"split": split, "seed": seed, "item": int(item), "name": data.names[item]}

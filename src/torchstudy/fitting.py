@@ -1,0 +1,81 @@
+"""Whether families, objective and data go together: what cannot work, said before training."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from torchstudy.data.spec import DataSpec
+from torchstudy.errors import did_you_mean
+from torchstudy.families.base import Family
+
+if TYPE_CHECKING:
+    from torchstudy.study import Configured
+
+TASKS = ("classification", "regression")
+GOALS = {
+    "prediction": "an error of predictions",
+    "reconstruction": "a reconstruction error",
+    "generation": "a distance between generated and real images",
+}
+
+
+def incomparable(families: Sequence[type[Family]], metric: str) -> Iterator[str]:
+    """Why the families cannot be ranked by `metric`, one sentence each; without looking at data."""
+    for family in families:
+        if metric not in family.metrics:
+            yield (
+                f"objective: {family.__name__} does not report {metric!r}"
+                f"{did_you_mean(metric, family.metrics)}; it reports {', '.join(family.metrics)}"
+                f"{_why_not(family, families, metric)}"
+            )
+    goals: dict[str, list[str]] = {}
+    for family in families:
+        goals.setdefault(family.goal, []).append(family.__name__)
+    if metric == "loss" and len(goals) > 1:
+        meanings = ", ".join(f"{GOALS[goal]} for {' and '.join(goals[goal])}" for goal in goals)
+        yield (
+            f"objective: loss does not compare between these families: it is {meanings}; compare "
+            "families with one goal, in a study of their own"
+        )
+
+
+def misfits(family: type[Family], metric: str, data: DataSpec) -> Iterator[str]:
+    """Why no configuration of `family` can be tuned for `metric` on these data."""
+    if family.needs_images and not data.has_images:
+        yield "needs images, but the data have none; MLP takes a table alone"
+    if family.goal == "prediction" and data.task not in family.tasks:
+        yield f"is for {' and '.join(family.tasks)}, but {data.target!r} is a {_kind(data)}"
+    elif metric not in (reported := family.reports(data.task)):
+        yield (
+            f"does not report {metric!r} where {data.target!r} is a {_kind(data)}; it reports "
+            f"{', '.join(reported)}"
+        )
+
+
+def config_problems(configured: "Configured", data: DataSpec) -> Iterator[str]:
+    """Why one configuration cannot work on these data."""
+    family, _, augmentation = configured
+    found = family.problems(data)
+    yield from found
+    if augmentation.is_on and not found:
+        if not data.has_images:
+            yield "augmentation changes images, but the data have none"
+        elif family.encoder(data) is not None:
+            yield (
+                "augmentation has no effect on the features of a frozen network, which are computed "
+                "once; open it for the other families only (as in 'CNN.crop')"
+            )
+
+
+def _kind(data: DataSpec) -> str:
+    return "class" if data.task == "classification" else "number"
+
+
+def _why_not(family: type[Family], families: Sequence[type[Family]], metric: str) -> str:
+    """What the metric is for, where other families of the study have it."""
+    others = [other.__name__ for other in families if metric in other.metrics]
+    if not others or all(other.goal == family.goal for other in families):
+        return ""
+    return (
+        f". {family.__name__} is for {family.goal}: it cannot be ranked with {', '.join(others)}; "
+        "give it a study of its own"
+    )

@@ -1,0 +1,120 @@
+"""The gradient steps of one epoch: phases in turn, clipped, watched, and checked to be finite."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from torchstudy.families.phases import Phase
+from torchstudy.training.batches import Batch
+from torchstudy.training.checkpoint import Standing
+from torchstudy.training.health import Monitor, divergence
+from torchstudy.training.lesson import Diverged, Lesson, Stopped
+from torchstudy.training.optim import learning_rate_at, set_learning_rate
+
+CHECK_EVERY = 32  # batches between two looks at whether the loss is still finite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """What an epoch's steps left: means over the steps, the last learning rate, what was measured.
+
+    All NaN, and nothing measured, for an epoch without gradient steps.
+    """
+
+    loss: float = math.nan
+    grad_norm: float = math.nan
+    learning_rate: float = math.nan
+    measured: dict[str, float]
+
+
+def gradient_steps(
+    lesson: Lesson, standing: Standing, epoch: int, should_stop: Callable[[], bool]
+) -> Steps:
+    """Take every step of one epoch. Raises Stopped between two batches, Diverged for no number."""
+    groups = lesson.active(epoch)
+    if not groups:
+        return Steps(measured={})
+    standing.model.train()
+    monitor = Monitor(standing.model)
+    losses: dict[str, list[Tensor]] = {phase.name: [] for group in groups for phase in group}
+    norms: list[Tensor] = []
+    rate = math.nan
+    for group in groups:
+        for number, (batch, is_last) in enumerate(_batches(lesson, standing, group[0])):
+            if should_stop():
+                raise Stopped
+            for phase in group:
+                rate = _set_rate(lesson, standing, phase)
+                loss, norm = _step(lesson, standing, phase, batch, monitor if is_last else None)
+                losses[phase.name].append(loss)
+                norms.append(norm)
+                if is_last or number % CHECK_EVERY == CHECK_EVERY - 1:
+                    _check_finite(standing.model, loss, norm, epoch)
+    means = {name: float(torch.stack(each).mean()) for name, each in losses.items()}
+    health = {f"health_{name}": value for name, value in monitor.measures().items()}
+    by_phase = {f"train_loss_{name}": mean for name, mean in means.items()}
+    is_alone = sum(isinstance(phase, Phase) for phase in lesson.phases) == 1
+    return Steps(
+        loss=float(torch.stack([loss for each in losses.values() for loss in each]).mean()),
+        grad_norm=float(torch.stack(norms).mean()),
+        learning_rate=rate,
+        measured=health if is_alone else {**by_phase, **health},
+    )
+
+
+def _batches(lesson: Lesson, standing: Standing, phase: Phase) -> Iterator[tuple[Batch, bool]]:
+    """The batches that a phase sees in an epoch, each with whether it is the last one."""
+    items = phase.items(lesson.train)
+    size = lesson.config.batch_size
+    total = phase.passes * items.num_batches(size)
+    number = 0
+    for _ in range(phase.passes):
+        for batch in items.shuffled(size, standing.shuffle):
+            number += 1
+            yield batch, number == total
+
+
+def _step(
+    lesson: Lesson, standing: Standing, phase: Phase, batch: Batch, monitor: Monitor | None
+) -> tuple[Tensor, Tensor]:
+    """One optimizer step: the loss, and the norm of the whole gradient before clipping."""
+    optimizer, config = standing.optimizers[phase.name], lesson.config
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    with _watched(monitor, parameters):
+        loss = phase.loss(standing.model, batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if config.value_clipping:
+            nn.utils.clip_grad_value_(parameters, config.value_clipping)
+        if config.gradient_clipping:
+            nn.utils.clip_grad_norm_(parameters, config.gradient_clipping)
+        optimizer.step()
+    standing.steps[phase.name] = standing.steps.get(phase.name, 0) + 1
+    return loss.detach(), norm.detach()
+
+
+def _watched(
+    monitor: Monitor | None, parameters: Sequence[nn.Parameter]
+) -> AbstractContextManager[None]:
+    return monitor.step(parameters) if monitor else nullcontext()
+
+
+def _set_rate(lesson: Lesson, standing: Standing, phase: Phase) -> float:
+    begin, end = lesson.epochs_of(phase)
+    per_epoch = phase.passes * phase.items(lesson.train).num_batches(lesson.config.batch_size)
+    taken = standing.steps.get(phase.name, 0)
+    rate = learning_rate_at(lesson.config, taken, (end - begin) * per_epoch)
+    set_learning_rate(standing.optimizers[phase.name], rate)
+    return rate
+
+
+def _check_finite(model: nn.Module, loss: Tensor, norm: Tensor, epoch: int) -> None:
+    if not math.isfinite(float(loss)):
+        raise Diverged(divergence(model, "training loss", epoch))
+    if not math.isfinite(float(norm)):
+        raise Diverged(divergence(model, "gradient norm", epoch))
