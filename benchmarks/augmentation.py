@@ -3,9 +3,10 @@
     python benchmarks/augmentation.py [--repeats 21] [--out benchmarks/augmentation.json]
 
 Noise of 28 pixels (grey), 32 and 96 (colour), 128 images a batch, one thread, both in turn in the
-same run. Ours goes from uint8 batch to uint8 batch, theirs from PIL image to PIL image: what it
-takes to make tensors of those is not counted. `ratio` is theirs over ours: the median over the
-repeats, with their range. Exits with 1 if a batch is anywhere the slower one.
+same run, in processor time, so that other programs count less. Ours goes from uint8 batch to uint8
+batch, theirs from PIL image to PIL image: what it takes to make tensors of those is not counted.
+`ratio` is theirs over ours: the median over the repeats, with their range. Exits with 1 if the
+median of a batch is anywhere the slower one.
 """
 
 import argparse
@@ -57,10 +58,10 @@ def theirs(name: str, side: int) -> transforms.Compose:
 
 
 def microseconds(action: Callable[[], object]) -> float:
-    """What one call takes per image of a batch."""
-    began = time.perf_counter()
+    """Processor time of one call, per image of a batch."""
+    began = time.process_time()
     action()
-    return (time.perf_counter() - began) / BATCH * 1e6
+    return (time.process_time() - began) / BATCH * 1e6
 
 
 def compared(name: str, side: int, channels: int, repeats: int) -> dict[str, object]:

@@ -134,6 +134,14 @@ def test_off_is_the_same_images_and_no_draw() -> None:
     assert torch.equal(generator.get_state(), state)
 
 
+def test_what_is_off_draws_nothing() -> None:
+    generator, expected = seeded(), seeded()
+    Augmentation(crop=0.25)(pictures(4, 3, 8, 8), generator)
+    for _ in ("down", "right"):
+        torch.randint(-2, 3, (4,), generator=expected)
+    assert torch.equal(generator.get_state(), expected.get_state())
+
+
 @pytest.mark.parametrize("shape", [(5, 1, 8, 8), (5, 3, 9, 6), (2, 4, 3, 7, 8), (1, 1, 1, 1)])
 def test_shape_and_type_stay_and_the_given_images_are_not_written_to(shape: tuple[int]) -> None:
     images = pictures(*shape)
@@ -207,6 +215,10 @@ def test_flips_are_those_of_torchvision(transforms: ModuleType) -> None:
     images = pictures(5, 3, 7, 6)
     mirrored = Augmentation(horizontal_flip=1.0)(images, seeded())
     assert torch.equal(mirrored, transforms.functional.hflip(images))
+    views = pictures(2, 4, 3, 7, 6)
+    assert torch.equal(
+        Augmentation(horizontal_flip=1.0)(views, seeded()), transforms.functional.hflip(views)
+    )
     upside_down = Augmentation(vertical_flip=1.0)(images, seeded())
     assert torch.equal(upside_down, transforms.functional.vflip(images))
 

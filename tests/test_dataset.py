@@ -55,7 +55,7 @@ def same(one: ImageData, other: ImageData) -> bool:
         one.spec == other.spec
         and one.notes == other.notes
         and (one.pixels == other.pixels).all()
-        and (one.labels == other.labels).all()
+        and (one.targets == other.targets).all()
         and list(one.names) == list(other.names)
         and all((one.splits[name] == other.splits[name]).all() for name in SPLITS)
     )
@@ -65,7 +65,7 @@ def test_digits_are_ready_for_training() -> None:
     data = prepare(Images("digits"), seed=0)
     assert (data.pixels.shape, data.pixels.dtype) == ((1797, 1, 8, 8), np.uint8)
     assert data.pixels.flags.c_contiguous
-    assert data.labels.dtype == np.int64
+    assert data.targets.dtype == np.int64
     assert {name: len(items) for name, items in data.splits.items()} == {
         "train": 987, "valid": 270, "select": 270, "test": 270
     }  # fmt: skip
@@ -98,7 +98,7 @@ def test_a_folder_is_decoded_to_the_size_and_channels_asked_for(pets: Path) -> N
     assert (data.pixels[0, 0] == expected).all()
     assert data.names[0] == "cat/00.png"
     assert data.spec.classes == ("cat", "dog")
-    assert data.labels.tolist() == [0] * 20 + [1] * 20
+    assert data.targets.tolist() == [0] * 20 + [1] * 20
 
 
 def test_preparing_again_gives_the_same_and_decodes_nothing(pets: Path, cache: Path) -> None:
@@ -211,7 +211,7 @@ def test_bad_images_can_be_skipped_and_are_told(pets: Path) -> None:
     (pets / "cat" / "05.png").write_bytes(b"nothing")
     (pets / "dog" / "zz.png").write_bytes(b"nothing")
     data = prepare(Images(pets, on_bad_image="skip"), seed=0)
-    assert data.pixels.shape[0] == len(data.labels) == len(data.names) == 40
+    assert data.pixels.shape[0] == len(data.targets) == len(data.names) == 40
     assert "dog/zz.png" not in data.names
     assert (data.pixels == whole.pixels).all()
     assert data.notes == (
@@ -268,7 +268,7 @@ def test_what_was_left_by_an_interrupted_run_is_never_used(pets: Path, cache: Pa
     with pytest.raises(KeyboardInterrupt):
         prepare(Images(pets), seed=0, progress=stop)
     assert entries(cache) == []
-    assert len(prepare(Images(pets), seed=0).labels) == 40
+    assert len(prepare(Images(pets), seed=0).targets) == 40
 
 
 def test_half_built_folders_of_killed_processes_are_swept_after_a_week(
@@ -362,7 +362,7 @@ def test_idx_files_are_read_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyP
         write_idx(tmp_path / "fashion-mnist" / f"{name}-labels-idx1-ubyte.gz", labels[part])
     data = prepare(Images("fashion-mnist"), seed=0)
     assert (data.pixels[:, 0] == pixels).all()
-    assert (data.labels == labels).all()
+    assert (data.targets == labels).all()
     assert data.splits["test"].tolist() == list(range(200, 220))
 
 

@@ -284,8 +284,11 @@ def test_a_name_the_system_refuses_is_a_data_error(name: str) -> None:
 
 
 def test_a_file_that_is_no_archive_says_what_would_do(tmp_path: Path) -> None:
+    (tmp_path / "table.xls").write_text("a,b")
+    assert "is neither a folder nor an archive (.tar," in problems(Images("table.xls"))[0]
     (tmp_path / "table.csv").write_text("a,b")
-    assert "is neither a folder nor an archive (.tar," in problems(Images("table.csv"))[0]
+    (problem,) = problems(Images("table.csv"))
+    assert problem == "data: 'table.csv' is a table; name the column to predict with target="
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -328,11 +331,12 @@ def test_a_function_gives_images_and_labels_of_any_sortable_kind() -> None:
         (np.zeros((4, 8), np.uint8), [0, 1, 0, 1], r"not \(4, 8\)"),
         (np.zeros((4, 3, 8, 8), np.uint8), [0, 1, 0, 1], "not 8; move the channels last"),
         (np.zeros((4, 8, 8), np.uint8), [0, 1], "returns 4 images but 2 labels"),
-        (np.zeros((2, 8, 8), np.uint8), [0.5, 1.0], "whole numbers or strings, not float64"),
+        (np.zeros((2, 8, 8), np.uint8), [0.5, 0.5], "are quantities that are all 0.5"),
+        (np.zeros((2, 8, 8), np.uint8), [0.5, np.nan], "but number 1 is nan"),
         (np.zeros((2, 8, 8), np.uint8), [[0, 1]], r"one per image, not of shape \(1, 2\)"),
         (np.zeros((2, 8, 8), np.uint8), np.array([None, "a"]), "not object"),
         (np.zeros((0, 8, 8), np.uint8), np.zeros(0, int), "returns no pixels"),
-        ([[1, 2], [3]], [0, 1], "failed with ValueError"),
+        ([[1, 2], [3]], [0, 1], "returns no arrays: setting an array element"),
     ],
 )
 def test_what_is_wrong_with_the_arrays_of_a_function_is_said(

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchstudy.data.cachefolder import building, cache_errors, discard
-from torchstudy.data.decoding import Pixels, Progress, decode, new_array
-from torchstudy.data.duplicates import duplicate_groups
-from torchstudy.data.listing import BadImage, Listing
+from torchstudy.data.decoding import Decoded, Pixels, Progress, decode, new_array
+from torchstudy.data.duplicates import connected, duplicate_groups
+from torchstudy.data.listing import BadImage, Listing, Rows
 from torchstudy.errors import DataError
 from torchstudy.files import cache_folder
 
@@ -35,8 +35,19 @@ class Entry:
     fingerprint: str
     sketch: tuple[int, ...]
 
+    def rows(self, listing: Listing) -> Rows | None:
+        """The columns of a listing's table, without the items that were left out."""
+        if listing.rows is None:
+            return None
+        return replace(
+            listing.rows,
+            numbers=self.array("numbers"),
+            words=self.array("words"),
+            values=self.array("values") if listing.is_regression else None,
+        )
+
     def array(self, name: str) -> NDArray[Any]:
-        """One of `ARRAYS`, in memory."""
+        """One of the arrays of an entry, in memory."""
         array: NDArray[Any] = np.load(self.folder / f"{name}.npy", allow_pickle=False)
         return array
 
@@ -112,30 +123,94 @@ def _build(
     folder: Path, listing: Listing, shape: tuple[int, int, int], progress: Progress | None
 ) -> None:
     decoded = decode(listing, shape, folder / "images.npy", progress)
-    kept = np.array([item for item in range(len(listing)) if item not in decoded.bad], dtype=int)
-    if decoded.bad:
-        _keep_rows(folder / "images.npy", kept)
-    if progress is not None:
-        progress("compare", 0, len(kept))
-    hashes = decoded.hashes[kept]
-    groups, alike = duplicate_groups(hashes, decoded.thumbs[kept])
-    if progress is not None:
-        progress("compare", len(kept), len(kept))
+    views = listing.views
+    bad = {image // views for image in decoded.bad}
+    kept = np.array([item for item in range(len(listing)) if item not in bad], dtype=np.int64)
+    if bad:
+        _keep_rows(folder / "images.npy", _images_of(kept, views))
+    rows = None if listing.rows is None else listing.rows.take(kept)
+    hashes, groups, alike = _compared(listing, decoded, kept, rows, progress)
     labels = listing.labels[kept]
-    arrays = (labels, listing.parts[kept], hashes, groups, decoded.moments[kept])
+    moments = np.zeros((len(kept), 0, 2), dtype=np.uint64)
+    if listing.has_images:
+        per_image = decoded.moments[_images_of(kept, views)]
+        moments = per_image.reshape(len(kept), views, shape[0], 2).sum(axis=1, dtype=np.uint64)
+    arrays: tuple[NDArray[Any], ...] = (labels, listing.parts[kept], hashes, groups, moments)
     for name, array in zip(ARRAYS, arrays, strict=True):
         np.save(folder / f"{name}.npy", array)
+    if rows is not None:
+        _save_rows(folder, rows)
     names = [listing.names[item] for item in kept]
     (folder / "names.json").write_text(json.dumps(names), encoding="utf-8")
+    pictures = decoded.hashes[_images_of(kept, views)] if listing.has_images else hashes
     stated = {
         "source": listing.title,
         "classes": listing.classes,
         "fingerprint": fingerprint(hashes, labels, listing.classes),
-        "sketch": np.unique(hashes)[:SKETCH_SIZE].tolist(),
+        "sketch": np.unique(pictures)[:SKETCH_SIZE].tolist() if listing.has_images else [],
         "alike": alike,
         "bad": [asdict(decoded.bad[item]) for item in sorted(decoded.bad)],
     }
     _write_meta(folder, stated)
+
+
+def _images_of(items: NDArray[np.int64], views: int) -> NDArray[np.int64]:
+    """The numbers of the images of some items, in order."""
+    return (items[:, None] * views + np.arange(views)).ravel()
+
+
+def _compared(
+    listing: Listing,
+    decoded: Decoded,
+    kept: NDArray[np.int64],
+    rows: Rows | None,
+    progress: Progress | None,
+) -> tuple[NDArray[np.uint64], NDArray[np.int64], int]:
+    """A hash per item over all there is of it, its group of copies, and how many look alike.
+
+    Items are copies when they share an image in the same column or, without images, all entries.
+    """
+    if not listing.has_images:
+        assert rows is not None
+        hashes = row_hashes(rows, None)
+        _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+        return hashes, first[inverse].astype(np.int64), 0
+    if progress is not None:
+        progress("compare", 0, len(kept))
+    everyone, alike = np.arange(len(kept)), 0
+    groups = everyone
+    for view in range(listing.views):
+        chosen = kept * listing.views + view
+        found = duplicate_groups(decoded.hashes[chosen], decoded.thumbs[chosen])
+        links = np.concatenate([groups, found.groups])
+        groups = connected(len(kept), np.tile(everyone, 2), links)
+        alike += found.alike
+    if progress is not None:
+        progress("compare", len(kept), len(kept))
+    pictures = decoded.hashes[_images_of(kept, listing.views)].reshape(len(kept), -1)
+    if rows is None and listing.views == 1:
+        return pictures[:, 0], groups, alike
+    return row_hashes(rows, pictures), groups, alike
+
+
+def row_hashes(rows: Rows | None, pictures: NDArray[np.uint64] | None) -> NDArray[np.uint64]:
+    """64 bits per item over its images' hashes (items, views), its columns and its target."""
+    count = len(pictures) if pictures is not None else len(rows.numbers) if rows else 0
+    hashes = np.empty(count, dtype=np.uint64)
+    for item in range(count):
+        digest = hashlib.sha256(b"" if pictures is None else pictures[item].tobytes())
+        if rows is not None:
+            digest.update(rows.numbers[item].tobytes() + repr(rows.words[item].tolist()).encode())
+            digest.update(b"" if rows.values is None else rows.values[item].tobytes())
+        hashes[item] = int.from_bytes(digest.digest()[:8], "little")
+    return hashes
+
+
+def _save_rows(folder: Path, rows: Rows) -> None:
+    np.save(folder / "numbers.npy", rows.numbers)
+    np.save(folder / "words.npy", rows.words)
+    if rows.values is not None:
+        np.save(folder / "values.npy", rows.values)
 
 
 def _write_meta(folder: Path, stated: dict[str, object]) -> None:

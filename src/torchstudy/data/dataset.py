@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from torchstudy.data.cache import Entry, entry_for, read_names
 from torchstudy.data.cachefolder import cache_errors
 from torchstudy.data.decoding import Progress
+from torchstudy.data.encoding import Encoding, column_notes
 from torchstudy.data.images import SPLITS, Images
+from torchstudy.data.listing import Rows
 from torchstudy.data.planning import class_counts, planned
 from torchstudy.data.sources import Scan, bad_images, scan
 from torchstudy.data.spec import DataSpec
@@ -37,15 +39,18 @@ class DataHandle:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageData:
-    """Images as uint8 (N, C, H, W) on disk, their labels, and the items of each split.
+    """Images on disk, what is to be predicted, columns, and the items of each split.
 
+    `pixels` is uint8 (N, C, H, W), with several views (N, V, C, H, W), or without images float32
+    (N, 0). `targets` (N,) are class numbers (int64) or values (float32). `numbers` (N, n) are
+    standardised by the training split, `categories` (N, k) are codes, 0 for values that it lacks.
     `splits` has the sorted item numbers of train, valid, select and test. `notes` are sentences
     on what was left out or kept together.
     """
 
     spec: DataSpec
-    pixels: NDArray[np.uint8]
-    targets: NDArray[np.int64]
+    pixels: NDArray[np.uint8] | NDArray[np.float32]
+    targets: NDArray[np.int64] | NDArray[np.float32]
     splits: dict[str, NDArray[np.int64]]
     notes: tuple[str, ...]
     handle: DataHandle
@@ -70,8 +75,16 @@ def prepare(images: Images, *, seed: int, progress: Progress | None = None) -> I
     if entry.bad and not skip:
         raise DataError(bad_images(entry.bad))
     split, notes = _split(scanned, entry, seed)
-    spec = _spec(scanned, entry, split)
-    handle = _write_split(entry, spec, split, notes)
+    rows = entry.rows(scanned.listing)
+    encoding = None if rows is None else Encoding.of(rows, split.splits["train"])
+    spec = _spec(scanned, entry, split, rows, encoding)
+    columns: dict[str, NDArray[Any]] = {}
+    if rows is not None and encoding is not None:
+        notes = (*notes, *column_notes(rows, encoding))
+        columns = {"numbers": encoding.numbers(rows.numbers)} if rows.number_names else {}
+        if rows.category_names:
+            columns["categories"] = encoding.codes(rows.words)
+    handle = _write_split(entry, spec, split, notes, columns)
     return open_data(handle)
 
 
@@ -80,33 +93,50 @@ def open_data(handle: DataHandle) -> ImageData:
     with np.load(handle.split_file, allow_pickle=False) as saved:
         splits = {name: saved[name] for name in SPLITS}
         stated = json.loads(saved["meta"].tobytes().decode())
-    spec: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in stated["spec"].items()
-    }
+        numbers, categories = (saved.get(name) for name in ("numbers", "categories"))
+    spec = DataSpec.of(stated["spec"])
     return ImageData(
-        spec=DataSpec(**spec),
-        pixels=np.load(handle.folder / "images.npy", mmap_mode="c"),
-        targets=np.load(handle.folder / "labels.npy"),
+        spec=spec,
+        pixels=_pixels(handle.folder, spec),
+        targets=_targets(handle.folder, spec),
         splits=splits,
         notes=tuple(stated["notes"]),
         handle=handle,
+        numbers=numbers,
+        categories=categories,
     )
 
 
+def _pixels(folder: Path, spec: DataSpec) -> NDArray[Any]:
+    if not spec.has_images:
+        count = len(np.load(folder / "labels.npy", mmap_mode="r"))
+        return np.zeros((count, 0), dtype=np.float32)
+    pixels: NDArray[np.uint8] = np.load(folder / "images.npy", mmap_mode="c")
+    return pixels if spec.views == 1 else pixels.reshape(-1, spec.views, *spec.shape)
+
+
+def _targets(folder: Path, spec: DataSpec) -> NDArray[Any]:
+    if spec.task == "classification":
+        labels: NDArray[np.int64] = np.load(folder / "labels.npy")
+        return labels
+    values: NDArray[np.float64] = np.load(folder / "values.npy")
+    return values.astype(np.float32)
+
+
 def _split(scanned: Scan, entry: Entry, seed: int) -> tuple[Split, tuple[str, ...]]:
-    classes = scanned.listing.classes
+    strata = scanned.listing.strata
     items = Items(
         labels=entry.array("labels"),
         parts=entry.array("parts"),
         groups=entry.array("groups"),
         ranks=random_ranks(entry.array("hashes"), derive(seed, "data", "split")),
-        classes=classes,
+        classes=strata,
     )
     plan = scanned.plan
     if entry.bad:
-        counts = class_counts(items.labels, items.parts, len(classes))
-        plan = planned(scanned.images, counts, classes)
+        counts = class_counts(items.labels, items.parts, len(strata))
+        are_classes = not scanned.listing.is_regression
+        plan = planned(scanned.images, counts, strata, are_classes=are_classes)
         if plan.problems:
             raise DataError([*plan.problems, bad_images(entry.bad)])
     split = split_items(items, plan)
@@ -134,7 +164,8 @@ def _notes(scanned: Scan, entry: Entry, items: Items, split: Split) -> Iterator[
         )
         names = read_names(entry.folder)
         yield from _dropped_notes(split.dropped, names)
-        yield from _torn_notes(items, names)
+        if not scanned.listing.is_regression:
+            yield from _torn_notes(items, names)
 
 
 def _dropped_notes(dropped: NDArray[np.int64], names: Sequence[str]) -> Iterator[str]:
@@ -167,34 +198,57 @@ def _counted(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
 
 
-def _spec(scanned: Scan, entry: Entry, split: Split) -> DataSpec:
+def _spec(
+    scanned: Scan, entry: Entry, split: Split, rows: Rows | None, encoding: Encoding | None
+) -> DataSpec:
+    """What the scan knew, with the statistics of the training split."""
     train = split.splits["train"]
-    moments = entry.array("moments")[train].sum(axis=0, dtype=np.uint64).astype(np.float64)
-    channels, height, width = scanned.shape
-    count = len(train) * height * width
-    mean = moments[:, 0] / count / 255
-    variance = np.maximum(moments[:, 1] / count / 255**2 - mean**2, 0)
-    return DataSpec(
-        source=scanned.listing.title,
-        channels=channels,
-        height=height,
-        width=width,
-        classes=scanned.listing.classes,
+    spec = replace(
+        scanned.spec(),
         num_train=len(train),
-        mean=tuple(mean.tolist()),
-        std=tuple(np.maximum(np.sqrt(variance), MIN_STD).tolist()),
         fingerprint=entry.fingerprint,
         sketch=entry.sketch,
+        **({} if encoding is None else asdict(encoding)),
+        **_pixel_statistics(scanned, entry.array("moments")[train]),
     )
+    if rows is not None and rows.values is not None:
+        values = rows.values[train]
+        spread = float(values.std()) or 1.0
+        return replace(spec, target_mean=float(values.mean()), target_std=spread)
+    counts = np.bincount(entry.array("labels")[train], minlength=spec.num_classes)
+    return replace(spec, class_counts=tuple(counts.tolist()))
 
 
-def _write_split(entry: Entry, spec: DataSpec, split: Split, notes: tuple[str, ...]) -> DataHandle:
+def _pixel_statistics(scanned: Scan, moments: NDArray[np.uint64]) -> dict[str, Any]:
+    """Mean and spread per channel of pixels in [0, 1], from sums over each item's pixels."""
+    _, height, width = scanned.shape
+    if not scanned.listing.has_images:
+        return {"mean": (), "std": ()}
+    sums = moments.sum(axis=0, dtype=np.uint64).astype(np.float64)
+    count = len(moments) * scanned.listing.views * height * width
+    mean = sums[:, 0] / count / 255
+    variance = np.maximum(sums[:, 1] / count / 255**2 - mean**2, 0)
+    std = np.maximum(np.sqrt(variance), MIN_STD)
+    return {"mean": tuple(mean.tolist()), "std": tuple(std.tolist())}
+
+
+def _write_split(
+    entry: Entry,
+    spec: DataSpec,
+    split: Split,
+    notes: tuple[str, ...],
+    columns: dict[str, NDArray[Any]],
+) -> DataHandle:
     stated = json.dumps({"spec": asdict(spec), "notes": notes}).encode()
     digest = hashlib.sha256(stated)
     for name in SPLITS:
         digest.update(split.splits[name].tobytes())
     path = entry.folder / "splits" / f"{digest.hexdigest()[:24]}.npz"
-    arrays: dict[str, Any] = {**split.splits, "meta": np.frombuffer(stated, dtype=np.uint8)}
+    arrays: dict[str, Any] = {
+        **split.splits,
+        **columns,
+        "meta": np.frombuffer(stated, dtype=np.uint8),
+    }
     file = io.BytesIO()
     np.savez(file, **arrays)
     with cache_errors():

@@ -24,7 +24,7 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """What decoding leaves beside the pixels, one row per item of the listing.
+    """What decoding leaves beside the pixels, one row per image of the listing.
 
     `moments` holds, per channel, the sum of the pixels and the sum of their squares.
     """
@@ -45,7 +45,8 @@ def decode(
 
     `progress("decode", done, total)` is called from this thread as images are finished.
     """
-    total = len(listing)
+    total = listing.num_images
+    names = listing.image_names or listing.names
     pixels = new_array(path, (total, *shape))
     decoded = Decoded(
         hashes=np.zeros(total, dtype=np.uint64),
@@ -57,7 +58,7 @@ def decode(
 
     def work(items: range) -> int:
         for item in items:
-            _decode_one(item, read, listing.names[item], pixels, decoded)
+            _decode_one(item, read, names[item], pixels, decoded)
         return len(items)
 
     chunks = (range(start, min(start + CHUNK, total)) for start in range(0, total, CHUNK))

@@ -1,30 +1,38 @@
-"""What a user says about the images of a study: where they are, how large, how they are split."""
+"""What a user says about the data of a study: where they are, what they are, how they are split."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
+from torchstudy.data.spec import Task
 from torchstudy.errors import DataError, did_you_mean
 
 MIN_SIZE = 4
 POLICIES = ("error", "skip")
 SPLITS = ("train", "valid", "select", "test")
+KINDS = ("number", "category", "image", "ignore")
+TASKS = ("classification", "regression")
+OF_TABLES = ("target", "columns", "task", "log_target")  # fields that say nothing without a table
 
-Labels: TypeAlias = Any  # a sequence or array of integers or strings, one per image
-Source: TypeAlias = str | os.PathLike[str] | Callable[[], tuple[NDArray[np.uint8], Labels]]
+Source: TypeAlias = str | os.PathLike[str] | Callable[[], Any]  # a table, or images and labels
 
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Where the images of a study come from, and how they are prepared and split.
+    """Where the data of a study come from, and how they are prepared and split.
 
     `source` is a known name (`"digits"`, `"fashion-mnist"`), a folder with one folder per class, an
     archive of such a folder, or a function returning (uint8 images (N, H, W) or (N, H, W, C),
-    labels). `train`, `valid`, `select` and `test` are counts or fractions of what is available.
+    labels); labels that are no whole numbers are quantities to predict. `train`, `valid`, `select`
+    and `test` are counts or fractions of what is available.
+
+    With `target`, the name of the column to predict, the source is a table: a CSV file, a folder or
+    archive that holds one, or a function returning a DataFrame. `columns` says what its columns are
+    where that is not plain: `{"zipcode": "category", "id": "ignore"}`, or "number", or "image" for
+    paths of images, relative to the CSV file; a row may have several. `task` is "classification" or
+    "regression", by default what the target looks like; with `log_target` its natural logarithm is
+    predicted.
     """
 
     source: Source
@@ -36,6 +44,10 @@ class Images:
     select: int | float | None = None
     test: int | float | None = None
     on_bad_image: str = "error"
+    target: str | None = None
+    columns: Mapping[str, str] | None = None
+    task: Task | None = None
+    log_target: bool = False
 
     @classmethod
     def of(cls, data: object) -> "Images":
@@ -48,7 +60,7 @@ class Images:
 
     def problems(self) -> list[str]:
         """One sentence for each thing that cannot work whatever the images are."""
-        found = [*self.source_problems(), *self._shape_problems()]
+        found = [*self.source_problems(), *self._shape_problems(), *self._table_problems()]
         for split in SPLITS:
             found += _split_problems(split, getattr(self, split))
         given = {split: getattr(self, split) for split in SPLITS}
@@ -66,6 +78,10 @@ class Images:
     def describe(self) -> dict[str, object]:
         """The declaration as JSON values; equal declarations give equal descriptions."""
         stated = {item.name: getattr(self, item.name) for item in fields(self)}
+        if self.target is None:
+            stated = {name: value for name, value in stated.items() if name not in OF_TABLES}
+        elif self.columns is not None:
+            stated["columns"] = dict(self.columns)
         return {**stated, "source": source_title(self.source)}
 
     def source_problems(self) -> list[str]:
@@ -76,6 +92,27 @@ class Images:
                 return [f"data: {path!r} is no name or path"]
             return []
         return [] if callable(self.source) else [f"data: {_ACCEPTED}, not {_shown(self.source)}"]
+
+    def _table_problems(self) -> list[str]:
+        if self.target is None:
+            given = [name for name in OF_TABLES if getattr(self, name)]
+            return [f"data: {name} is for tables; name the target= column too" for name in given]
+        if not isinstance(self.target, str):
+            return [f"data: target is the name of a column, not {_shown(self.target)}"]
+        found = []
+        if self.task not in (None, *TASKS):
+            hint = did_you_mean(str(self.task), TASKS)
+            found.append(
+                f"data: task is 'classification' or 'regression', not {_shown(self.task)}{hint}"
+            )
+        if not isinstance(self.columns, Mapping | None):
+            found.append(f"data: columns maps names to kinds, not {_shown(self.columns)}")
+        for name, kind in dict(self.columns or {}).items() if not found else ():
+            if kind not in KINDS:
+                kinds = ", ".join(map(repr, KINDS))
+                hint = did_you_mean(str(kind), KINDS)
+                found.append(f"data: column {name!r} is one of {kinds}, not {_shown(kind)}{hint}")
+        return found
 
     def _shape_problems(self) -> list[str]:
         found = []

@@ -1,7 +1,7 @@
 """What every source offers before a pixel is decoded: items, classes, and splits it fixes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TypeAlias
 
@@ -28,13 +28,42 @@ class BadImage:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rows:
+    """The columns of a table, a row per item.
+
+    `numbers` (items, columns) is NaN where an entry is missing, `words` (items, columns) empty;
+    `values` (items,) is the quantity to predict, None where classes are.
+    """
+
+    number_names: tuple[str, ...] = ()
+    category_names: tuple[str, ...] = ()
+    numbers: NDArray[np.float64]
+    words: NDArray[np.str_]
+    values: NDArray[np.float64] | None
+
+    @classmethod
+    def without_columns(cls, values: NDArray[np.float64] | None, count: int) -> "Rows":
+        """Items that have nothing but a target."""
+        return cls(
+            numbers=np.zeros((count, 0)), words=np.zeros((count, 0), dtype=np.str_), values=values
+        )
+
+    def take(self, kept: NDArray[np.int64]) -> "Rows":
+        """The columns of some of the items."""
+        values = None if self.values is None else self.values[kept]
+        return replace(self, numbers=self.numbers[kept], words=self.words[kept], values=values)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """The items of a source, in an order that does not depend on the file system.
 
-    `shape` is (channels, height, width) as stored, or None when it varies from image to image.
-    `stamp` changes whenever a file or a pixel does. `reader()` does the work that is done once and
-    returns a function from item to image that any thread may call.
+    `shape` is (channels, height, width) as stored, None when it varies from image to image, and
+    (0, 0, 0) without images. `stamp` changes whenever a file, a pixel or an entry does. `reader()`
+    does the work that is done once and returns a function from image number to image that any
+    thread may call; an item has `views` images in a row. `labels` are classes, or for a quantity
+    the bins over which splits are balanced.
     """
 
     title: str
@@ -47,6 +76,32 @@ class Listing:
     reader: Callable[[], Read]
     is_grey: Callable[[], bool]
     bad: tuple[BadImage, ...] = ()
+    target: str = "class"
+    views: int = 1
+    rows: Rows | None = None  # None: there is nothing but images and classes
+    image_names: Sequence[str] = ()  # one per image; the items' own names if left out
+
+    @property
+    def has_images(self) -> bool:
+        """Whether items have images."""
+        return self.shape is None or self.shape[0] > 0
+
+    @property
+    def num_images(self) -> int:
+        """How many images there are to decode."""
+        return len(self) * self.views if self.has_images else 0
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether a quantity is predicted."""
+        return self.rows is not None and self.rows.values is not None
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """What splits are balanced over: the classes, or the bins of a quantity."""
+        if not self.is_regression:
+            return self.classes
+        return tuple(f"bin {number + 1}" for number in range(int(self.labels.max()) + 1))
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -11,6 +11,7 @@ from torchstudy.data.listing import Part
 
 DEFAULT_SHARE = 0.15  # of what is available, for each of valid, select and test
 AT_LEAST = {"train": 2, "valid": 1, "select": 1, "test": 1}  # images of each class
+LEAST_ROWS = 20  # items with a quantity to predict
 FIXED = {"valid": Part.VALID, "test": Part.TEST}
 
 
@@ -31,8 +32,17 @@ def class_counts(
     return np.bincount(cells, minlength=len(Part) * num_classes).reshape(len(Part), num_classes)
 
 
-def planned(images: Images, counts: NDArray[np.int64], classes: Sequence[str]) -> Plan:
-    """The sizes that `images` asks for, given `counts` of (part, class)."""
+def planned(
+    images: Images,
+    counts: NDArray[np.int64],
+    classes: Sequence[str],
+    *,
+    are_classes: bool = True,
+) -> Plan:
+    """The sizes that `images` asks for, given `counts` of (part, class).
+
+    The `classes` may be bins of a quantity: there may be one only.
+    """
     if not counts.any():
         return Plan(sizes={}, cut=(), problems=("data: there are no images that can be used",))
     fixed = {name: part for name, part in FIXED.items() if counts[part].any()}
@@ -46,7 +56,7 @@ def planned(images: Images, counts: NDArray[np.int64], classes: Sequence[str]) -
     rest = pool - sum(sizes[name] for name in cut if name != "train")
     sizes = {"train": _asked(images.train, pool, rest), **sizes}
     problems = [
-        *_class_problems(counts, cut, fixed, classes),
+        *(_class_problems(counts, cut, fixed, classes) if are_classes else _too_few(pool)),
         *_size_problems(images, sizes, counts, cut, fixed),
     ]
     return Plan(sizes=sizes, cut=cut, problems=tuple(problems))
@@ -76,6 +86,11 @@ def _class_problems(
                 f"data: every class needs an image for {name}, but "
                 f"{listed(missing, counts[part], classes)}"
             )
+
+
+def _too_few(pool: int) -> Iterable[str]:
+    if pool < LEAST_ROWS:
+        yield f"data: {pool} items are too few to be split four ways; give at least {LEAST_ROWS}"
 
 
 def _size_problems(

@@ -2,17 +2,23 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from torchstudy.data.archives import SUFFIXES, extracted, is_archive
-from torchstudy.data.arrays import digits_listing, function_listing
+from torchstudy.data.arrays import digits_listing
+from torchstudy.data.encoding import Encoding
 from torchstudy.data.fashion import fashion_listing
 from torchstudy.data.folders import folder_listing, visible
+from torchstudy.data.functions import function_listing
 from torchstudy.data.images import Images
 from torchstudy.data.listing import BadImage, Listing
 from torchstudy.data.planning import Plan, class_counts, planned
 from torchstudy.data.spec import DataSpec
+from torchstudy.data.tables import csv_in, csv_listing
 from torchstudy.errors import DataError, did_you_mean
 from torchstudy.files import data_folders, find_in_data_folders
 
@@ -35,8 +41,16 @@ class Scan:
     def spec(self) -> DataSpec:
         """The data as a network sees them; statistics and fingerprint are not known yet."""
         channels, height, width = self.shape
+        listing, rows = self.listing, self.listing.rows
+        columns: dict[str, Any] = {}
+        if rows is not None:
+            encoding = Encoding.of(rows, np.arange(len(listing)))
+            columns = asdict(encoding) | {
+                "numbers": rows.number_names,
+                "categories": rows.category_names,
+            }
         return DataSpec(
-            source=self.listing.title,
+            source=listing.title,
             channels=channels,
             height=height,
             width=width,
@@ -44,6 +58,10 @@ class Scan:
             num_train=self.plan.sizes["train"],
             mean=(0.5,) * channels,
             std=(0.25,) * channels,
+            views=listing.views,
+            task="regression" if listing.is_regression else "classification",
+            target=listing.target,
+            **columns,
         )
 
     def split_sizes(self) -> dict[str, int]:
@@ -64,8 +82,8 @@ def scan(images: Images) -> Scan:
         problems.append(bad_images(listing.bad))
     if problems:
         raise DataError(problems)
-    counts = class_counts(listing.labels, listing.parts, len(listing.classes))
-    plan = planned(images, counts, listing.classes)
+    counts = class_counts(listing.labels, listing.parts, len(listing.strata))
+    plan = planned(images, counts, listing.strata, are_classes=not listing.is_regression)
     if plan.problems:
         raise DataError(plan.problems)
     return Scan(images=images, listing=listing, shape=_shape(images, listing), plan=plan)
@@ -83,6 +101,8 @@ def bad_images(bad: tuple[BadImage, ...], limit: int = 5) -> str:
 
 
 def _shape(images: Images, listing: Listing) -> tuple[int, int, int]:
+    if not listing.has_images:
+        return (0, 0, 0)
     if listing.shape is not None:
         channels, height, width = listing.shape
     else:
@@ -99,15 +119,19 @@ def _shape(images: Images, listing: Listing) -> tuple[int, int, int]:
 def _listing(images: Images) -> Listing:
     source = images.source
     if not isinstance(source, str | os.PathLike):
-        return function_listing(source)
+        return function_listing(source, images)
     name = os.fspath(source)
-    if isinstance(source, str) and name in BUILT_IN:
+    if isinstance(source, str) and name in BUILT_IN and images.target is None:
         return BUILT_IN[name]()
     path = _found(name)
+    if path.is_file() and is_archive(path):
+        path = extracted(path)
+    if images.target is not None and (path.is_dir() or path.suffix.lower() == ".csv"):
+        return csv_listing(csv_in(path, name) if path.is_dir() else path, name, images)
+    if path.suffix.lower() == ".csv":
+        raise DataError(f"data: {name!r} is a table; name the column to predict with target=")
     if path.is_dir():
         return folder_listing(path, name)
-    if path.is_file() and is_archive(path):
-        return folder_listing(extracted(path), name)
     kinds = ", ".join(SUFFIXES)
     raise DataError(f"data: {path} is neither a folder nor an archive ({kinds})")
 

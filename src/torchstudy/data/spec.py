@@ -14,8 +14,8 @@ class DataSpec:
     `mean` and `std` are per channel over the training split, of pixels scaled to [0, 1];
     `channels` is 0 where there are no images, `views` counts the images of one item. `numbers` and
     `categories` name the columns of a table, in order, with their statistics over the training
-    split. `fingerprint` identifies images and labels, whatever the split and the image size.
-    `sketch` is the bottom-k sketch of the images' hashes: data sets that share images share entries.
+    split. `fingerprint` identifies images and labels, whatever the split and the image size, and
+    `sketch` is the bottom-k sketch of the images' hashes: data that share images share entries.
     """
 
     source: str

@@ -143,7 +143,8 @@ def shifted(images: Tensor, moves: Moves) -> Tensor:
     starts = starts * padded.shape[3] + (moves.right + aside)[:, None, None]
     stretches = padded.flatten().unfold(0, width, 1)
     cut = stretches.index_select(0, starts.flatten()).view(images.shape)
-    return torch.where(moves.is_mirrored[:, None, None, None], cut.flip(-1), cut)
+    cut[moves.is_mirrored] = cut[moves.is_mirrored].flip(-1)
+    return cut
 
 
 def warped(images: Tensor, moves: Moves) -> Tensor:
