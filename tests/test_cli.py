@@ -79,7 +79,7 @@ def test_help_comes_in_half_a_second() -> None:
         used = after.children_user + after.children_system
         seconds.append(used - before.children_user - before.children_system)
     assert min(seconds) < 0.5
-    for command in ("list", "space", "run", "status", "table", "best", "report"):
+    for command in ("list", "space", "summary", "run", "status", "table", "best", "report"):
         assert f"\n  {command} " in done.stdout
 
 
@@ -252,7 +252,17 @@ def test_space_shows_each_hyperparameter(finished_study: Path) -> None:
     cells = {line.split()[0]: line.split()[1:] for line in lines[3:]}
     assert cells["learning_rate"] == ["0.0001", "to", "0.1", "log", "0.003"]
     assert cells["momentum"] == ["0.5", "to", "0.99", "linear", "0.9", "optimizer", "=", "'sgd'"]
-    assert cells["width"] == ["8", "fixed", "8"]
+    assert lines[-1].startswith("fixed: depth 1, width 8, ")
+    assert "width" not in cells
+
+
+def test_summary_shows_the_layers_and_what_they_cost(finished_study: Path) -> None:
+    lines = optimize("summary", "tiny").stdout.splitlines()
+    assert lines[0] == "CNN"
+    assert lines[1].split() == ["layer", "kind", "output", "parameters", "multiply-adds"]
+    assert lines[3].split() == ["0", "Conv2d", "8", "x", "8", "x", "8", "72", "4,608"]
+    assert lines[-1].startswith("in all ")
+    assert " parameters; for one item " in lines[-1]
 
 
 def test_space_says_where_a_recipe_was_moved(finished_study: Path) -> None:

@@ -15,7 +15,12 @@ def training(
     purpose: Purpose = "search",
 ) -> Training:
     return Training(
-        trial=Trial(family="CNN", number=number, config={}, origin="sobol"),
+        trial=Trial(
+            family="CNN",
+            number=number,
+            config={},
+            origin="sobol" if number else "recipe",
+        ),
         seed=seed,
         purpose=purpose,
         status=status,

@@ -12,8 +12,8 @@ from torchstudy.errors import StudyError
 from torchstudy.families.base import Family, Goal, family
 from torchstudy.families.cnn import CNN
 from torchstudy.families.transfer import Transfer
-from torchstudy.fitting import config_problems, incomparable, misfits
-from torchstudy.study import Study, instantiate
+from torchstudy.fitting import config_problems, incomparable, instantiate, misfits
+from torchstudy.study import Study
 from torchstudy.training.augmentation import Augmentation
 
 PHOTOS = DataSpec(
@@ -103,7 +103,8 @@ def test_families_of_other_goals_are_sent_to_a_study_of_their_own() -> None:
             ROWS,
             [
                 "needs images, but the data have none; MLP takes a table alone",
-                "does not report 'accuracy' where 'price' is a number; it reports loss, mse, mae, r2",
+                "does not report 'accuracy' where 'price' is a number; it reports loss, mse, mae, "
+                "r2",
             ],
         ),
         (

@@ -9,7 +9,8 @@ from tests.command import write_study
 
 from torchstudy.analysis.tables import read_results
 from torchstudy.errors import StorageError, StudyError
-from torchstudy.overview import frame_lines, space_lines, study_lines, summary_lines
+from torchstudy.overview import frame_lines, study_lines, summary_lines
+from torchstudy.spaces import fixed_line, space_lines
 from torchstudy.stored import _read_url, find_study, reading, writing
 from torchstudy.study_files import load_study
 
@@ -74,8 +75,9 @@ def test_space_shows_ranges_on_their_scale_and_what_is_fixed(finished_study: Pat
     study = load_study("tiny")
     lines = {line[0]: line[1:] for line in space_lines(study, study.family("CNN"))}
     assert lines["learning_rate"] == ["0.0001 to 0.1", "log", "0.003", ""]
-    assert lines["width"] == ["8", "fixed", "8", ""]
     assert lines["momentum"][3] == "optimizer = 'sgd'"
+    assert "width" not in lines
+    assert fixed_line(study, study.family("CNN")).startswith("fixed: depth 1, width 8, ")
 
 
 def test_the_end_of_a_run_says_the_verdict_and_where_things_are(finished_study: Path) -> None:

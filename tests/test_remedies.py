@@ -20,9 +20,7 @@ from torchstudy.training.metrics import prediction_metrics
 from torchstudy.training.optim import TrainingConfig
 from torchstudy.training.trainer import train
 
-TWO = DataSpec(
-    source="points", channels=1, height=1, width=2, classes=("no", "yes"), num_train=1
-)
+TWO = DataSpec(source="points", channels=1, height=1, width=2, classes=("no", "yes"), num_train=1)
 NUMBER = replace(TWO, classes=(), task="regression")
 PLAIN = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}
 

@@ -19,8 +19,9 @@ from torchstudy.families.autoencoder import AutoencoderProbe
 from torchstudy.families.base import Family, domains_with_training, family
 from torchstudy.families.cnn import CNN
 from torchstudy.families.transfer import Transfer
+from torchstudy.fitting import instantiate
 from torchstudy.records import Objective
-from torchstudy.study import Study, changes_for, instantiate
+from torchstudy.study import Study, changes_for
 from torchstudy.training.augmentation import Augmentation
 from torchstudy.training.optim import TrainingConfig
 
@@ -224,7 +225,8 @@ ONE_OBJECTIVE = 'objective: give one of maximize= and minimize=, such as maximiz
                 "maximize": None,
                 "minimize": "reconstruction_error",
             },
-            "objective: CNN does not report 'reconstruction_error'; it reports accuracy, loss, mse, mae, r2",
+            "objective: CNN does not report 'reconstruction_error'; it reports accuracy, loss, "
+            "mse, mae, r2",
         ),
     ],
 )

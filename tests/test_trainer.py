@@ -289,9 +289,7 @@ def test_a_phase_sees_its_own_items_as_often_as_it_says(striped: ImageData) -> N
         seen.append(len(batch))
         return cross_entropy(model, batch)
 
-    few = Phase(
-        name="few", loss=noting, items=lambda train: train.take(torch.arange(10)), passes=3
-    )
+    few = Phase(name="few", loss=noting, items=lambda train: train.take(torch.arange(10)), passes=3)
     rows = rows_of(lesson_on(striped, phases=(few,), epochs=2))
     assert seen == [10] * 6
     assert rows[0].learning_rate > rows[1].learning_rate  # the schedule counts three steps an epoch

@@ -1,6 +1,7 @@
 """What tests of families share: configurations to try, and trainings run in this process."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from torchstudy.data.dataset import ImageData
 from torchstudy.execution import job as jobs
 from torchstudy.execution.job import Job
 from torchstudy.families.base import Family, domains_with_training
-from torchstudy.records import Epoch, Objective, Outcome, TrainingKey
+from torchstudy.records import LATENCIES, Epoch, Objective, Outcome, TrainingKey
 from torchstudy.space import Config, SearchSpace
 
 OBJECTIVES = {
@@ -54,10 +55,14 @@ def run_job(job: Job) -> tuple[Outcome, list[Epoch]]:
     return jobs.run(job, report, lambda: False), rows
 
 
+def steady(outcome: Outcome) -> Outcome:
+    """An outcome without what a clock decides."""
+    metrics = {name: value for name, value in outcome.metrics.items() if name not in LATENCIES}
+    return replace(outcome, metrics=metrics)
+
+
 def configs_of(cls: type[Family]) -> Iterator[Config]:
     """The recipe, every bound and choice, and a few random configurations."""
     generator = np.random.default_rng(0)
     yield from space_of(cls).corners()
     yield from (space_of(cls).sample(generator) for _ in range(3))
-
-

@@ -98,6 +98,21 @@ def space(study: StudyArgument, family: Family = None) -> None:
 
 @app.command()
 @handled
+def summary(study: StudyArgument, family: Family = None) -> None:
+    """The layers of each family's recipe, and what it costs to keep and to use."""
+    from torchstudy.layers import HEADER, layer_lines
+    from torchstudy.printing import print_table, print_wrapped
+    from torchstudy.study_files import load_study
+
+    loaded = load_study(study)
+    for cls in [loaded.family(family)] if family else loaded.families:
+        lines, costs = layer_lines(loaded, cls)
+        print_table(cls.__name__, HEADER, lines)
+        print_wrapped(costs)
+
+
+@app.command()
+@handled
 def run(
     studies: Annotated[list[str], typer.Argument(metavar="STUDY", help="What to run.")],
     trials: Annotated[int | None, typer.Option(help="Configurations per family, in all.")] = None,

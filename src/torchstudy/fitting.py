@@ -1,14 +1,16 @@
-"""Whether families, objective and data go together: what cannot work, said before training."""
+"""What a configuration stands for, and whether families, objective and data go together."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from torchstudy.data.spec import DataSpec
-from torchstudy.errors import did_you_mean
+from torchstudy.declaring import domains_of
+from torchstudy.errors import SpaceError, did_you_mean
 from torchstudy.families.base import Family
-
-if TYPE_CHECKING:
-    from torchstudy.study import Configured
+from torchstudy.records import COSTS
+from torchstudy.training.augmentation import Augmentation
+from torchstudy.training.optim import TrainingConfig
+from torchstudy.values import Value
 
 TASKS = ("classification", "regression")
 GOALS = {
@@ -18,8 +20,36 @@ GOALS = {
 }
 
 
+class Configured(NamedTuple):
+    """What a configuration stands for."""
+
+    family: Family
+    training: TrainingConfig
+    augmentation: Augmentation
+
+
+def instantiate(family: type[Family], config: Mapping[str, Value]) -> Configured:
+    """The family, training and augmentation that a configuration stands for.
+
+    Raises SpaceError with everything that a class refuses.
+    """
+    parts: list[Any] = []
+    problems: list[str] = []
+    for cls in (family, TrainingConfig, Augmentation):
+        make: Callable[..., Any] = cls
+        try:
+            parts.append(make(**{name: config[name] for name in domains_of(cls) if name in config}))
+        except SpaceError as error:
+            problems += error.problems
+    if problems:
+        raise SpaceError(problems)
+    return Configured(*parts)
+
+
 def incomparable(families: Sequence[type[Family]], metric: str) -> Iterator[str]:
     """Why the families cannot be ranked by `metric`, one sentence each; without looking at data."""
+    if metric in COSTS:
+        return
     for family in families:
         if metric not in family.metrics:
             yield (
@@ -44,14 +74,14 @@ def misfits(family: type[Family], metric: str, data: DataSpec) -> Iterator[str]:
         yield "needs images, but the data have none; MLP takes a table alone"
     if family.goal == "prediction" and data.task not in family.tasks:
         yield f"is for {' and '.join(family.tasks)}, but {data.target!r} is a {_kind(data)}"
-    elif metric not in (reported := family.reports(data.task)):
+    elif metric not in COSTS and metric not in (reported := family.reports(data.task)):
         yield (
             f"does not report {metric!r} where {data.target!r} is a {_kind(data)}; it reports "
             f"{', '.join(reported)}"
         )
 
 
-def config_problems(configured: "Configured", data: DataSpec) -> Iterator[str]:
+def config_problems(configured: Configured, data: DataSpec) -> Iterator[str]:
     """Why one configuration cannot work on these data."""
     family, _, augmentation = configured
     found = family.problems(data)
@@ -61,8 +91,8 @@ def config_problems(configured: "Configured", data: DataSpec) -> Iterator[str]:
             yield "augmentation changes images, but the data have none"
         elif family.encoder(data) is not None:
             yield (
-                "augmentation has no effect on the features of a frozen network, which are computed "
-                "once; open it for the other families only (as in 'CNN.crop')"
+                "augmentation has no effect on the features of a frozen network, which are "
+                "computed once; open it for the other families only (as in 'CNN.crop')"
             )
 
 

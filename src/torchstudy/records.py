@@ -33,6 +33,9 @@ class Status(StrEnum):
         return self in failures
 
 
+LATENCIES = {"latency_p50": 50, "latency_p95": 95}  # percentiles of milliseconds for one item
+COSTS = ("parameters", "flops", "memory", *LATENCIES)  # of a whole network, whatever its weights
+
 Purpose: TypeAlias = Literal["search", "confirmation"]
 Direction: TypeAlias = Literal["maximize", "minimize"]
 
@@ -104,9 +107,9 @@ class Outcome:
     reason: str = ""
     epochs: int = 0  # finished so far, over all legs
     best_epoch: int = 0
-    parameters: int = 0  # trainable numbers in the network
+    parameters: int = 0  # numbers in the network, frozen parts included
     diagnosis: str = ""  # what ails the training, with the remedy; derived, not kept
-    metrics: Mapping[str, float] = field(default_factory=dict)  # <split>_<metric> of the best epoch
+    metrics: Mapping[str, float] = field(default_factory=dict)  # <split>_<metric>, and costs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +158,8 @@ TRIAL_COLUMNS: dict[str, str] = {
     "finished": "datetime64[us, UTC]",
     "worker": "string",
 }
-"""`trials`: then `config.<name>` per hyperparameter, `valid_<metric>` at the last epoch and
-`best_valid_<objective>`, the best epoch's value."""
+"""`trials`: then the other costs of the network, `config.<name>` per hyperparameter,
+`valid_<metric>` at the last epoch and `best_valid_<objective>`, the best epoch's value."""
 
 EPOCH_COLUMNS: dict[str, str] = {
     "study": "string",
@@ -192,5 +195,5 @@ CONFIRMATION_COLUMNS: dict[str, str] = {
 """`confirmation`: one row per fresh training, then `select_<metric>` and `test_<metric>` (NaN
 unless the configuration was chosen: test is read for those alone)."""
 
-CLOCK_COLUMNS = ("seconds", "started", "finished", "worker")
+CLOCK_COLUMNS = ("seconds", "started", "finished", "worker", *LATENCIES)
 """Columns that differ between equal runs; all others are bit for bit the same with one worker."""

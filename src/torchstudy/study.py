@@ -1,21 +1,19 @@
 """A study: a question about images, declared once, with everything checked at once."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from torchstudy.data.images import Images
 from torchstudy.data.spec import DataSpec
 from torchstudy.declaring import domains_of
 from torchstudy.errors import SpaceError, StudyError, did_you_mean
-from torchstudy.fitting import config_problems, incomparable, misfits
 from torchstudy.families.base import Family, domains_with_training, is_declared
-from torchstudy.records import Objective
+from torchstudy.fitting import config_problems, incomparable, instantiate, misfits
+from torchstudy.records import COSTS, Objective
 from torchstudy.space import SearchSpace
-from torchstudy.training.augmentation import Augmentation
-from torchstudy.training.optim import TrainingConfig
-from torchstudy.values import Value, is_integer, is_number
+from torchstudy.values import is_integer, is_number
 
 if TYPE_CHECKING:
     from ax.core.experiment import Experiment
@@ -35,6 +33,9 @@ class Study:
         trials: configurations per family, in all.
         epochs: the full length of a training; schedules are defined over it.
         minutes: training time per family, in all, after which nothing new starts; None: no limit.
+        limits: the most that a network may cost, `{"parameters": 200_000}`; costs are parameters,
+            flops and memory (bytes) for one item, latency_p50 and latency_p95 (milliseconds).
+            Configurations above a limit are not trained.
         confirm: (configurations per family, fresh seeds each) trained anew after the search, or
             None.
         seed: where every random number of the study comes from.
@@ -51,6 +52,7 @@ class Study:
     trials: int = 20
     epochs: int = 27
     minutes: float | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
     confirm: tuple[int, int] | None = (3, 3)
     seed: int = 0
     name: str = "study"
@@ -119,6 +121,7 @@ class Study:
             "objective": {self.objective.direction: self.objective.metric},
             "epochs": self.epochs,
             "seed": self.seed,
+            **({"limits": dict(self.limits)} if self.limits else {}),
             "families": {
                 family.__name__: self.space_of(family).describe() for family in self.families
             },
@@ -127,32 +130,6 @@ class Study:
     def _narrowed(self, family: type[Family]) -> tuple[SearchSpace, tuple[str, ...]]:
         space = SearchSpace(domains_with_training(family))
         return space.narrowed(changes_for(family, self.space))
-
-
-class Configured(NamedTuple):
-    """What a configuration stands for."""
-
-    family: Family
-    training: TrainingConfig
-    augmentation: Augmentation
-
-
-def instantiate(family: type[Family], config: Mapping[str, Value]) -> Configured:
-    """The family, training and augmentation that a configuration stands for.
-
-    Raises SpaceError with everything that a class refuses.
-    """
-    parts: list[Any] = []
-    problems: list[str] = []
-    for cls in (family, TrainingConfig, Augmentation):
-        make: Callable[..., Any] = cls
-        try:
-            parts.append(make(**{name: config[name] for name in domains_of(cls) if name in config}))
-        except SpaceError as error:
-            problems += error.problems
-    if problems:
-        raise SpaceError(problems)
-    return Configured(*parts)
 
 
 def changes_for(family: type[Family], space: Mapping[str, object]) -> dict[str, object]:
@@ -177,6 +154,7 @@ def _problems(study: Study) -> Iterator[str]:
     yield from _family_problems(study.families)
     yield from _objective_problems(study, families)
     yield from _budget_problems(study)
+    yield from _limit_problems(study.limits)
     yield from _space_problems(study, families)
 
 
@@ -238,6 +216,19 @@ def _is_pair_of_counts(value: object) -> bool:
     if not isinstance(value, tuple | list) or len(value) != 2:
         return False
     return all(is_integer(count) and count >= 1 for count in value)
+
+
+def _limit_problems(limits: object) -> Iterator[str]:
+    if not isinstance(limits, Mapping):
+        example = '{"parameters": 200_000}'
+        yield f"limits: a mapping of costs to their most, such as {example}; got {limits!r}"
+        return
+    for name, value in limits.items():
+        if name not in COSTS:
+            hint = did_you_mean(str(name), COSTS)
+            yield f"limits: {name!r} is no cost{hint}; there are {', '.join(COSTS)}"
+        elif not is_number(value) or not 0 < value < float("inf"):
+            yield f"limits: {name} must be a number above 0; got {value!r}"
 
 
 def _is_file_name(name: str) -> bool:

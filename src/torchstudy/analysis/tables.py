@@ -227,7 +227,7 @@ def search_epochs(results: Results) -> pd.DataFrame:
 
 
 def _trial_row(family: str, trial: "pd.Series[Any]", own: pd.DataFrame) -> dict[str, object]:
-    recipe = own.loc[own["trial"] == 0, "value"]
+    recipe = own.loc[own["origin"] == "recipe", "value"]
     return {
         "family": family,
         "trial": int(trial["trial"]),

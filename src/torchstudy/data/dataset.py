@@ -49,8 +49,8 @@ class ImageData:
     """
 
     spec: DataSpec
-    pixels: NDArray[np.uint8] | NDArray[np.float32]
-    targets: NDArray[np.int64] | NDArray[np.float32]
+    pixels: NDArray[Any]
+    targets: NDArray[Any]
     splits: dict[str, NDArray[np.int64]]
     notes: tuple[str, ...]
     handle: DataHandle

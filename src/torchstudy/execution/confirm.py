@@ -26,7 +26,7 @@ def candidates(trainings: Sequence[Training], objective: Objective, count: int) 
     """The `count` best completed trials of one family, and always its recipe."""
     order = ranked(trainings, objective)
     best = [training.trial for training in order[:count]]
-    recipe = [t.trial for t in order if t.trial.number == 0 and t.trial not in best]
+    recipe = [t.trial for t in order if t.trial.origin == "recipe" and t.trial not in best]
     return best + recipe
 
 

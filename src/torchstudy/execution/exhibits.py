@@ -42,7 +42,7 @@ def write_answers(
 
 
 def write_gallery(folder: Path, gallery: Mapping[int, Mapping[str, Tensor]]) -> None:
-    """Write the pictures of every epoch, uint8 (items, channels, height, width), if there are any."""
+    """Write what pictures there are of every epoch, uint8 (items, channels, height, width)."""
     arrays = {
         f"{epoch}{SEPARATOR}{caption}": images.numpy()
         for epoch, pictures in gallery.items()

@@ -18,9 +18,10 @@ from torchstudy.execution.job import split_of
 from torchstudy.families.backbones import adopt_backbones, registered_backbones
 from torchstudy.families.base import Family
 from torchstudy.families.phases import Fit, FrozenEncoder, Phase
+from torchstudy.fitting import instantiate
 from torchstudy.records import Objective, Status, Training
 from torchstudy.seeds import derive
-from torchstudy.study import Study, instantiate
+from torchstudy.study import Study
 from torchstudy.training.batches import Split
 from torchstudy.training.features import ENCODING_BATCH, are_cached, features_of
 from torchstudy.training.lesson import Lesson

@@ -17,9 +17,10 @@ from torchstudy.errors import StudyError
 from torchstudy.execution import exhibits
 from torchstudy.families.base import Family
 from torchstudy.files import written_aside
-from torchstudy.records import Epoch, Objective, Outcome, Purpose, Status, TrainingKey
+from torchstudy.fitting import instantiate
+from torchstudy.models.costs import costs_of
+from torchstudy.records import COSTS, Epoch, Objective, Outcome, Purpose, Status, TrainingKey
 from torchstudy.seeds import derive
-from torchstudy.study import instantiate
 from torchstudy.training.batches import Preprocessing, Split
 from torchstudy.training.features import cached_features
 from torchstudy.training.lesson import Lesson, Stopped
@@ -102,13 +103,15 @@ def _run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
         return _test(job, family, spec, splits)
     if augmentation.is_on:
         splits["train"] = replace(splits["train"], augment=augmentation)
+    costs = costs_of(family, spec)
+    known = {name: value for name, value in costs.items() if name == job.objective.metric}
     lesson = Lesson(
         build=lambda: family.build(spec),
         phases=family.phases(spec, training),
         config=training,
         train=splits["train"],
         valid=splits["valid"],
-        score=lambda model, split: family.score(model, spec, split.in_order()),
+        score=lambda model, split: family.score(model, spec, split.in_order()) | known,
         objective=job.objective,
         epochs=job.epochs,
         seed=job.key.seed,
@@ -123,6 +126,9 @@ def _run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
         on_epoch=report,
         on_pictures=gallery.__setitem__,
         should_stop=should_stop,
+    )
+    outcome = replace(
+        outcome, parameters=int(costs.pop("parameters")), metrics={**outcome.metrics, **costs}
     )
     if outcome.status is not Status.COMPLETED:
         return outcome
@@ -150,6 +156,8 @@ def _scored(
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(job.key.seed, "score", name))
         metrics = family.score(model, spec, split.in_order())
+    if job.objective.metric in COSTS:
+        metrics |= costs_of(family, spec)
     metrics |= {mean: metrics[source] for mean, (source, _) in family.averaged.items()}
     exhibits.write_answers(job.folder, family, model, spec, split, name)
     return {f"{name}_{metric}": value for metric, value in metrics.items()}

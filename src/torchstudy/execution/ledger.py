@@ -264,9 +264,7 @@ class Ledger:
             rows = connection.execute(query).all()
         return [key_of(row) for row in rows]
 
-    def epochs(
-        self, study: str, key: TrainingKey | None = None
-    ) -> list[tuple[TrainingKey, Epoch]]:
+    def epochs(self, study: str, key: TrainingKey | None = None) -> list[tuple[TrainingKey, Epoch]]:
         """Every epoch row of a study or of one training, by family, trial, seed and epoch."""
         column = schema.epochs.c
         query = select(schema.epochs).where(column.study == study)

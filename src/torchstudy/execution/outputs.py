@@ -1,7 +1,7 @@
 """What a run leaves in its folder: tables, study.json, Ax experiments, evidence, best models."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,9 +14,11 @@ from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.ledger import Ledger, StudyState
 from torchstudy.families.base import Family
 from torchstudy.files import write_json
+from torchstudy.fitting import instantiate
 from torchstudy.models.saved import save_model
 from torchstudy.records import (
     CONFIRMATION_COLUMNS,
+    COSTS,
     EPOCH_COLUMNS,
     TRIAL_COLUMNS,
     Epoch,
@@ -25,7 +27,6 @@ from torchstudy.records import (
     Training,
     TrainingKey,
 )
-from torchstudy.study import instantiate
 
 Row = dict[str, object]
 
@@ -98,9 +99,7 @@ def ailment(rows: Sequence[Epoch], status: Status, reason: str) -> str:
     return found.sentence if found else ""
 
 
-def _trial_row(
-    study: str, training: Training, rows: Sequence[Epoch], objective: Objective
-) -> Row:
+def _trial_row(study: str, training: Training, rows: Sequence[Epoch], objective: Objective) -> Row:
     trial, last = training.trial, rows[-1] if rows else None
     config = {f"config.{name}": value for name, value in trial.config.items()}
     valid = {
@@ -114,6 +113,7 @@ def _trial_row(
         "trial": trial.number,
         "origin": trial.origin,
         **_standing(training),
+        **{cost: training.metrics.get(cost) for cost in COSTS if cost != "parameters"},
         "diagnosis": ailment(rows, training.status, training.reason) or None,
         **config,
         **valid,
@@ -174,4 +174,3 @@ def _confirmation_rows(
                 "chosen": training.trial.number == chosen,
                 **scores,
             }
-

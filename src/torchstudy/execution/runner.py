@@ -15,7 +15,7 @@ from torchstudy.data.dataset import ImageData, prepare
 from torchstudy.data.sources import scan
 from torchstudy.errors import Interrupted, RunError
 from torchstudy.execution import finishing
-from torchstudy.execution.asking import Asker, InlineAsker, ProcessAsker
+from torchstudy.execution.asking import InlineAsker, ProcessAsker
 from torchstudy.execution.board import Board
 from torchstudy.execution.executor import Event, Executor, InlineExecutor
 from torchstudy.execution.job import CHECKPOINT, Job, Note
@@ -23,10 +23,11 @@ from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.local import LocalExecutor
 from torchstudy.execution.outputs import ailment, prune, training_folder
 from torchstudy.execution.preconditions import ExecutorName, num_workers_of, results_folder
+from torchstudy.execution.proposing import Proposing
 from torchstudy.execution.schedule import Schedule, Step
 from torchstudy.execution.watching import PlainLines, Plan, Silent, Subject, Watcher, notes
-from torchstudy.records import Epoch, Outcome, Status, TrainingKey, Trial
-from torchstudy.search.proposer import Proposal
+from torchstudy.models.limits import Limits
+from torchstudy.records import Epoch, Outcome, Status, TrainingKey
 from torchstudy.study import Study
 
 MAX_ATTEMPTS = 3  # of a training whose worker died
@@ -69,6 +70,8 @@ def run(
     study.check(scan(study.images).spec())
     data = prepare(study.images, seed=study.seed, progress=watching.preparing)
     study.check(data.spec)
+    limits = Limits(study, data.spec)
+    limits.check()
     if storage is not None:
         Ledger(storage).close()  # refused before a folder is made
     folder = results_folder(Path(reports), study.name)
@@ -88,6 +91,7 @@ def run(
             num_workers=num_workers,
             executor=executor,
             watcher=watching,
+            limits=limits,
             families=active or [family.__name__ for family in study.families],
             has_news=has_news,
         )
@@ -110,6 +114,7 @@ class Session:
         num_workers: int,
         executor: ExecutorName,
         watcher: Watcher,
+        limits: Limits,
         families: Sequence[str],
         has_news: bool,
     ) -> None:
@@ -126,9 +131,15 @@ class Session:
         )
         is_local = executor == "local"
         self.executor: Executor = LocalExecutor(num_workers) if is_local else InlineExecutor()
-        self.asker: Asker = ProcessAsker() if is_local else InlineAsker()
+        self.proposing = Proposing(
+            study=study,
+            board=self.board,
+            schedule=self.schedule,
+            asker=ProcessAsker() if is_local else InlineAsker(),
+            limits=limits,
+            watcher=watcher,
+        )
         self._under_way: dict[TrainingKey, Step] = {}
-        self._asked = ""
         self._is_stopping = False
         self._has_news = has_news
 
@@ -141,14 +152,14 @@ class Session:
             state = "finished"
         finally:
             self.executor.close()
-            self.asker.close()
+            self.proposing.close()
             try:
                 self._write(state)
             finally:
                 self.ledger.release(self.study.name, state)
 
     def _loop(self) -> None:
-        self._propose_recipes()
+        self.proposing.recipes()
         self.watcher.begun(self._plan())
         for note in notes(self.study, self.data):
             self.watcher.note(note)
@@ -156,46 +167,13 @@ class Session:
             if self._is_stopping:
                 self._drain()
                 raise Interrupted("stopped; everything finished is saved")
-            self._take_answer()
-            self._ask()
+            self.proposing.take()
+            self.proposing.ask()
             self._fill()
-            is_idle = not (self.executor.num_running or self.asker.is_busy)
+            is_idle = not (self.executor.num_running or self.proposing.is_busy)
             if is_idle and self.schedule.search_is_over:
                 return
             self.executor.wait(self._handle, TICK)
-
-    # -- proposals -------------------------------------------------------------------------------
-
-    def _propose_recipes(self) -> None:
-        for family in self.study.families:
-            if not self.board.trials[family.__name__]:
-                recipe = self.study.space_of(family).recipe
-                self.board.propose(
-                    [Trial(family=family.__name__, number=0, config=recipe, origin="recipe")]
-                )
-
-    def _ask(self) -> None:
-        if self.asker.is_busy:
-            return
-        found = self.schedule.question()
-        if found is not None:
-            self._asked, question = found
-            self.asker.ask(question)
-
-    def _take_answer(self) -> None:
-        answer = self.asker.answer()
-        if answer is None:
-            return
-        if not isinstance(answer, Proposal):
-            self.schedule.exhausted.add(self._asked)
-            self.watcher.note(f"{self._asked}: {answer}")
-            return
-        if answer.note:
-            self.watcher.note(f"{answer.note}; a random configuration takes its place")
-        number = len(self.board.trials[self._asked])
-        self.board.propose(
-            [Trial(family=self._asked, number=number, config=answer.config, origin=answer.origin)]
-        )
 
     # -- trainings -------------------------------------------------------------------------------
 

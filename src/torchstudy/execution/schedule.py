@@ -12,6 +12,7 @@ from torchstudy.execution.outputs import training_folder
 from torchstudy.records import Purpose, Status, Training, TrainingKey
 from torchstudy.search.proposer import Question, Result
 from torchstudy.seeds import derive
+from torchstudy.space import Config
 from torchstudy.study import Study
 
 
@@ -30,7 +31,7 @@ class Schedule:
 
     Families take turns: the lowest trial number first, so that all have had the same budget at any
     time. `families` are those that take part now; `exhausted` those of them of which every
-    configuration was tried.
+    configuration was tried; `rejected` what the limits forbade, by family and trial number.
     """
 
     study: Study
@@ -39,6 +40,7 @@ class Schedule:
     num_workers: int
     families: list[str]
     exhausted: set[str] = field(default_factory=set)
+    rejected: dict[tuple[str, int], list[Config]] = field(default_factory=dict)
 
     def question(self) -> tuple[str, Question] | None:
         """The next proposal to compute, with its family; None while there is nothing to ask.
@@ -173,4 +175,11 @@ class Schedule:
             pending=[dict(trial.config) for trial in trials[len(results) :]],
             number=len(trials),
             seed=derive(self.study.seed, family, "search"),
+            rejected=self.rejected.get((family, len(trials)), []),
         )
+
+    def reject(self, family: str, config: Config) -> int:
+        """Note that a proposal for the family's next trial breaks a limit; how many do by now."""
+        refused = self.rejected.setdefault((family, len(self.board.trials[family])), [])
+        refused.append(config)
+        return len(refused)

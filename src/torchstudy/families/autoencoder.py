@@ -7,16 +7,21 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from torchstudy.data.spec import DataSpec
+from torchstudy.data.spec import DataSpec, Task
 from torchstudy.domains import Choice, Int
-from torchstudy.families.base import Family, Fit, Phase, family
-from torchstudy.families.blocks import (
-    activation,
-    normalisation,
-    pooled_activation,
-    too_small_to_halve,
-)
+from torchstudy.families.base import Family, family
+from torchstudy.families.blocks import too_small_to_halve
 from torchstudy.families.logistic import fit_logistic
+from torchstudy.families.phases import Fit, Phase
+from torchstudy.families.reconstruction import (
+    activated,
+    halving,
+    level_sizes,
+    level_widths,
+    several_views,
+    squared_error,
+    unit_pixels,
+)
 from torchstudy.training.batches import Batch, Preprocessing, Split
 from torchstudy.training.metrics import classification_metrics
 from torchstudy.training.optim import TrainingConfig
@@ -29,6 +34,7 @@ class AutoencoderProbe(Family):
     """A convolutional autoencoder trained on the images alone, then a linear probe on its code."""
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "loss", "reconstruction_error")
+    tasks: ClassVar[tuple[Task, ...]] = ("classification",)
 
     depth: int = Int(1, 3, default=2)
     width: int = Int(8, 32, log=True, default=16)
@@ -39,12 +45,11 @@ class AutoencoderProbe(Family):
 
     @override
     def problems(self, data: DataSpec) -> Sequence[str]:
-        return too_small_to_halve(data, self.depth)
+        return (*several_views(data), *too_small_to_halve(data, self.depth))
 
     @override
     def preprocessing(self, data: DataSpec) -> Preprocessing:
-        """Pixels stay in [0, 1], where reconstruction errors compare."""
-        return Preprocessing(mean=(0.0,) * data.channels, std=(1.0,) * data.channels)
+        return unit_pixels(data)
 
     @override
     def build(self, data: DataSpec) -> "CodeNet":
@@ -62,21 +67,31 @@ class AutoencoderProbe(Family):
         )
 
     @override
-    def score(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+    def score(self, model: nn.Module, data: DataSpec, batches: Iterable[Batch]) -> dict[str, float]:
         assert isinstance(model, CodeNet)
-        error = torch.zeros((), dtype=torch.float64)
-        pixels = 0
+        error, pixels = 0.0, 0
 
-        def watched() -> Iterator[Batch]:
-            nonlocal pixels
-            for batch in batches:
-                rebuilt = model.reconstruct(batch.inputs)
-                error.add_((rebuilt - batch.inputs).square().double().sum())
-                pixels += batch.inputs.numel()
-                yield batch
+        def outputs(batch: Batch) -> Tensor:
+            nonlocal error, pixels
+            code = model.encoder(batch.inputs)
+            error += squared_error(model.decoder(code), batch.inputs)
+            pixels += batch.inputs.numel()
+            logits: Tensor = model.probe(code)
+            return logits
 
-        metrics = classification_metrics(model, watched())
-        return {**metrics, "reconstruction_error": float(error) / pixels}
+        metrics = classification_metrics(outputs, batches)
+        return {**metrics, "reconstruction_error": error / pixels}
+
+    @override
+    def pictures(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        assert isinstance(model, CodeNet)
+        return {"original": batch.inputs, "reconstruction": model.reconstruct(batch.inputs)}
+
+    @override
+    def codes(self, model: nn.Module, batch: Batch) -> Tensor | None:
+        assert isinstance(model, CodeNet)
+        code: Tensor = model.encoder(batch.inputs)
+        return code
 
     def _fit_probe(self, model: nn.Module, train: Split) -> None:
         assert isinstance(model, CodeNet)
@@ -95,16 +110,19 @@ class CodeNet(nn.Module):
 
     def __init__(self, config: AutoencoderProbe, data: DataSpec) -> None:
         super().__init__()
-        widths = [data.channels, *(config.width * 2**level for level in range(config.depth))]
-        sizes = [(data.height >> level, data.width >> level) for level in range(config.depth + 1)]
+        norm, act = config.normalisation, config.activation
+        widths = level_widths(data.channels, config.width, config.depth)
+        sizes = level_sizes(data, config.depth)
         top = (widths[-1], *sizes[-1])
         flat = top[0] * top[1] * top[2]
         down: list[nn.Module] = []
         up: list[nn.Module] = []
         for level in range(config.depth):
-            down += _down(config, widths[level], widths[level + 1])
-            is_last = level == 0
-            up = _up(config, widths[level + 1], widths[level], sizes[level], is_last) + up
+            narrow, wide = widths[level], widths[level + 1]
+            down += halving(narrow, wide, norm=norm, act=act)
+            layers = [nn.Upsample(size=sizes[level]), nn.Conv2d(wide, narrow, 3, padding=1)]
+            layers += activated(narrow, norm=norm, act=act) if level else [nn.Sigmoid()]
+            up = layers + up
         self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(flat, config.code))
         self.decoder = nn.Sequential(nn.Linear(config.code, flat), nn.Unflatten(1, top), *up)
         self.probe = nn.Linear(config.code, data.num_classes)
@@ -118,30 +136,6 @@ class CodeNet(nn.Module):
         """The images as the code remembers them, in [0, 1]."""
         rebuilt: Tensor = self.decoder(self.encoder(images))
         return rebuilt
-
-
-def _down(config: AutoencoderProbe, narrow: int, wide: int) -> list[nn.Module]:
-    """Halve the image (rounding down), from `narrow` to `wide` channels."""
-    convolution = nn.Conv2d(narrow, wide, 3, padding=1)
-    return [
-        convolution,
-        *normalisation(config.normalisation, wide),
-        *pooled_activation(config.activation, "max"),
-    ]
-
-
-def _up(
-    config: AutoencoderProbe, wide: int, narrow: int, size: tuple[int, int], is_last: bool
-) -> list[nn.Module]:
-    """Back to `size` pixels and `narrow` channels; the last block ends in [0, 1]."""
-    layers: list[nn.Module] = [nn.Upsample(size=size), nn.Conv2d(wide, narrow, 3, padding=1)]
-    if is_last:
-        return [*layers, nn.Sigmoid()]
-    return [
-        *layers,
-        *normalisation(config.normalisation, narrow),
-        activation(config.activation),
-    ]
 
 
 def _reconstruction_loss(model: nn.Module, batch: Batch) -> Tensor:

@@ -120,9 +120,7 @@ class Family(ABC):
         """The whole network from images on, without weights: what saved weights fit into."""
         return self.build(data)
 
-    def score(
-        self, model: nn.Module, data: DataSpec, batches: Iterable[Batch]
-    ) -> dict[str, float]:
+    def score(self, model: nn.Module, data: DataSpec, batches: Iterable[Batch]) -> dict[str, float]:
         """The metrics for a model in eval mode and the batches of one split."""
         return prediction_metrics(data, lambda batch: self.outputs(model, batch), batches)
 
@@ -170,7 +168,9 @@ def family(cls: type[FamilyClass]) -> type[FamilyClass]:
     for owner, shared in (("training", TrainingConfig), ("augmentation", Augmentation)):
         if taken := sorted(own & domains_of(shared).keys()):
             names = ", ".join(f"{cls.__name__}.{name}" for name in taken)
-            raise StudyError(f"{names}: that name belongs to the {owner} hyperparameters; rename it")
+            raise StudyError(
+                f"{names}: that name belongs to the {owner} hyperparameters; rename it"
+            )
     domains = domains_with_training(declared)
     problems = [
         f"{cls.__name__}.{problem}"

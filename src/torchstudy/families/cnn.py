@@ -68,7 +68,7 @@ class CNN(Family):
         return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(self.dropout), head)
 
     def _block(self, narrow: int, wide: int) -> list[nn.Module]:
-        """Convolutions from `narrow` to `wide` channels, an activation, and what shrinks the map."""
+        """Convolutions from `narrow` to `wide` channels, activation, and what shrinks the map."""
         layers = self._normalised(narrow, wide, self.kernel, self.stride)
         for _ in range(self.convolutions - 1):
             layers += [activation(self.activation), *self._normalised(wide, wide, self.kernel, 1)]

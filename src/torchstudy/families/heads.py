@@ -71,8 +71,10 @@ class Neighbours(nn.Module):
         return (votes / (self.neighbours + 1)).log()
 
 
-def network_head(data: DataSpec, num_features: int, *, hidden: int, dropout: float) -> nn.Sequential:
-    """Scaler, dropout and a linear layer, with a hidden layer of ReLUs between if `hidden` is not 0."""
+def network_head(
+    data: DataSpec, num_features: int, *, hidden: int, dropout: float
+) -> nn.Sequential:
+    """Scaler, dropout and a linear layer; between them `hidden` ReLUs, where that is not 0."""
     layers: list[nn.Module] = [Standardise(num_features)]
     if hidden:
         layers += [nn.Linear(num_features, hidden), nn.ReLU(inplace=True)]

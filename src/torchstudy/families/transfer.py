@@ -235,7 +235,7 @@ class PartlyFrozen(nn.Module):
 
 
 def _fit_scale(model: nn.Module, train: Split) -> None:
-    """Set the head's scale from features of training items, through the backbone if there is one."""
+    """Set the head's scale from features of training items, through the backbone if any."""
     places = torch.linspace(0, len(train) - 1, min(SCALED_ON, len(train))).round().long()
     shown = train.take(places).in_order(SCALING_BATCH)
     encode: nn.Module = nn.Identity()

@@ -14,7 +14,7 @@ from torchstudy.errors import StudyError
 from torchstudy.families.base import Family
 from torchstudy.families.built_in import BUILT_IN
 from torchstudy.files import write_json, written_aside
-from torchstudy.study import instantiate
+from torchstudy.fitting import instantiate
 from torchstudy.training.batches import Batch, Preprocessing
 from torchstudy.values import Value
 
@@ -178,4 +178,3 @@ def _contents(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise StudyError(f"{folder} is not a saved model: it has no config.json") from None
     return contents
-

@@ -240,7 +240,7 @@ def _gain(trial: int, gain: float, recipe: float, story: Story) -> str:
 
 
 def _settings(own: pd.DataFrame, config: dict[str, Any]) -> list[dict[str, Any]]:
-    recipe_rows = own[own["trial"] == 0]
+    recipe_rows = own[own["origin"] == "recipe"]
     recipe = config_of(recipe_rows.iloc[0]) if len(recipe_rows) else {}
     names = list(dict.fromkeys([*config, *recipe]))
     return [

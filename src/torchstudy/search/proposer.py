@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ax.api.client import Client
 
 ORIGINS = ("recipe", "sobol", "model", "random")
+MODEL_TRIES = 4  # rejected answers to a question before random ones take their place
 TRIES = 100  # random draws before a discrete space counts as used up
 
 
@@ -38,7 +39,8 @@ class Question:
     """Everything the next proposal depends on.
 
     `results` are those that may be used, in trial order; `pending` are proposed configurations
-    whose results may not. `number` is the number of the trial that is asked for, from 0.
+    whose results may not. `number` is the number of the trial that is asked for, from 0. `rejected`
+    are earlier answers to this question that the study's limits forbid, in order.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Question:
     pending: Sequence[Config]
     number: int
     seed: int
+    rejected: Sequence[Config] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,17 +70,21 @@ def num_initial(space: SearchSpace) -> int:
 def propose(question: Question) -> Proposal:
     """The configuration of trial `question.number`.
 
-    Trial 0 is the recipe; then come points of a scrambled Sobol sequence; then Ax's model (a
-    Gaussian process with log noisy expected improvement). A configuration is never proposed twice.
+    Trial 0 is the recipe, unless it is rejected; then come points of a scrambled Sobol sequence;
+    then Ax's model (a Gaussian process with log noisy expected improvement). A configuration is
+    never proposed twice.
     Raises SpaceExhausted when none is left.
     """
     space, number = question.space, question.number
     if number >= space.size:
         raise SpaceExhausted(f"all {space.size:.0f} configurations have been tried")
-    if number == 0:
-        return Proposal(config=space.recipe, origin="recipe")
     known = [*(result.config for result in question.results), *question.pending]
+    known += question.rejected
+    if number == 0 and space.recipe not in known:
+        return Proposal(config=space.recipe, origin="recipe")
     num_usable = sum(result.value is not None for result in question.results)
+    if number == 0 or len(question.rejected) >= MODEL_TRIES:
+        return _random_unknown(question, known)
     if number < num_initial(space) or num_usable < 2:
         with quiet_ax():
             config = _sobol_point(question)
@@ -120,17 +127,26 @@ def _model_choice(question: Question) -> Config:
             client.mark_trial_abandoned(index)
         else:
             client.complete_trial(index, {question.objective.metric: result.value})
+    for config in question.rejected:
+        index = client.attach_trial(_varying(question.space, config))
+        client.complete_trial(index, {question.objective.metric: _worst(question)})
     for config in question.pending:
         client.attach_trial(_varying(question.space, config))
     drawn = client.get_next_trials(max_trials=1)
     return question.space.completed(next(iter(drawn.values())))
 
 
+def _worst(question: Question) -> float:
+    """The worst value so far: what lies beyond a limit is to look no better to the model."""
+    sign = question.objective.sign
+    return min((r.value for r in question.results if r.value is not None), key=lambda v: sign * v)
+
+
 def _random_unknown(question: Question, known: Sequence[Config], note: str = "") -> Proposal:
     import numpy as np
 
     generator = np.random.default_rng(derive(question.seed, "random", question.number))
-    for _ in range(TRIES):
+    for _ in range(TRIES + len(question.rejected)):
         config = question.space.sample(generator)
         if config not in known:
             return Proposal(config=config, origin="random", note=note)

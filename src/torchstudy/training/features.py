@@ -100,7 +100,7 @@ def _encoded(
 
 
 def features_of(network: nn.Module, images: Tensor) -> Tensor:
-    """What a network makes of images, (items, features); those of several views (items, views, channels, ...) side by side."""
+    """Features (items, features) of images; those of several views of an item side by side."""
     if images.ndim == 5:
         features: Tensor = network(images.flatten(0, 1))
         return features.reshape(len(images), -1)

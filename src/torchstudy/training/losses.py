@@ -64,7 +64,9 @@ def _regression_loss(data: DataSpec, training: TrainingConfig) -> PredictionLoss
     def loss(outputs: Tensor, batch: Batch) -> Tensor:
         found = _checked(outputs, batch, "1")
         if found.shape[1] != 1:
-            raise ValueError(f"the network returns {tuple(found.shape)}, expected ({len(batch)}, 1)")
+            raise ValueError(
+                f"the network returns {tuple(found.shape)}, expected ({len(batch)}, 1)"
+            )
         wanted = (batch.targets - data.target_mean) / data.target_std
         return measure(found.flatten(), wanted.float())
 

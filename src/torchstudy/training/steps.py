@@ -56,6 +56,7 @@ def gradient_steps(
                     _check_finite(standing.model, loss, norm, epoch)
     means = {name: float(torch.stack(each).mean()) for name, each in losses.items()}
     health = {f"health_{name}": value for name, value in monitor.measures().items()}
+    health["health_first_loss"] = float(next(each for each in losses.values() if each)[0])
     by_phase = {f"train_loss_{name}": mean for name, mean in means.items()}
     is_alone = sum(isinstance(phase, Phase) for phase in lesson.phases) == 1
     return Steps(

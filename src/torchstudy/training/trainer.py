@@ -192,6 +192,6 @@ def _outcome(lesson: Lesson, standing: Standing, status: Status, reason: str = "
         reason=reason,
         epochs=len(standing.rows),
         best_epoch=standing.best_epoch,
-        parameters=sum(p.numel() for p in standing.model.parameters() if p.requires_grad),
+        parameters=sum(p.numel() for p in standing.model.parameters()),
         metrics={f"valid_{name}": value for name, value in metrics.items()},
     )

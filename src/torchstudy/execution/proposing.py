@@ -1,0 +1,82 @@
+"""From question to trial: recipes first, then answers, each kept within the study's limits."""
+
+from dataclasses import dataclass
+
+from torchstudy.execution.asking import Asker
+from torchstudy.execution.board import Board
+from torchstudy.execution.schedule import Schedule
+from torchstudy.execution.watching import Watcher
+from torchstudy.models.limits import TRIED, Limits
+from torchstudy.records import Trial
+from torchstudy.search.proposer import Proposal
+from torchstudy.study import Study
+
+
+@dataclass(slots=True, kw_only=True)
+class Proposing:
+    """Asks one question at a time and records the answers as trials.
+
+    An answer above a limit is no trial: the question is asked again, with the answer known as
+    rejected, so that a run that was interrupted comes to the same trials.
+    """
+
+    study: Study
+    board: Board
+    schedule: Schedule
+    asker: Asker
+    limits: Limits
+    watcher: Watcher
+    _asked: str = ""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer is outstanding."""
+        return self.asker.is_busy
+
+    def close(self) -> None:
+        """Free what answers questions."""
+        self.asker.close()
+
+    def recipes(self) -> None:
+        """Record the recipe of every family that has no trial yet, if its limits allow it."""
+        for family in self.study.families:
+            name = family.__name__
+            if self.board.trials[name]:
+                continue
+            recipe = self.study.space_of(family).recipe
+            if excess := self.limits.excess(family, recipe):
+                self.schedule.reject(name, recipe)
+                self.watcher.note(f"{name}: the recipe is left out: {excess}")
+                continue
+            self.board.propose([Trial(family=name, number=0, config=recipe, origin="recipe")])
+
+    def ask(self) -> None:
+        """Ask the next question, if there is one and nothing is being answered."""
+        if self.asker.is_busy:
+            return
+        found = self.schedule.question()
+        if found is not None:
+            self._asked, question = found
+            self.asker.ask(question)
+
+    def take(self) -> None:
+        """Record the answer as a trial, if there is one and the limits allow it."""
+        answer = self.asker.answer()
+        if answer is None:
+            return
+        family = self._asked
+        if not isinstance(answer, Proposal):
+            self.schedule.exhausted.add(family)
+            self.watcher.note(f"{family}: {answer}")
+            return
+        if self.limits.excess(self.study.family(family), answer.config):
+            if self.schedule.reject(family, answer.config) >= TRIED:
+                self.schedule.exhausted.add(family)
+                self.watcher.note(f"{family}: {TRIED} proposals in a row broke the limits")
+            return
+        if answer.note:
+            self.watcher.note(f"{answer.note}; a random configuration takes its place")
+        number = len(self.board.trials[family])
+        self.board.propose(
+            [Trial(family=family, number=number, config=answer.config, origin=answer.origin)]
+        )

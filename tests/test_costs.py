@@ -1,0 +1,175 @@
+"""What networks cost, their layers as a table, and limits that keep trials from being trained."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from torchstudy import CNN, Float, Int, Study, Transfer, run
+from torchstudy.data.dataset import ImageData
+from torchstudy.data.spec import DataSpec
+from torchstudy.errors import StudyError
+from torchstudy.families.base import Family, family
+from torchstudy.families.built_in import BUILT_IN
+from torchstudy.models.costs import costs_of
+from torchstudy.models.limits import Limits
+from torchstudy.models.summary import layer_table
+from torchstudy.records import COSTS
+
+DIGITS = DataSpec(source="x", channels=1, height=8, width=8, classes=tuple("abc"), num_train=10)
+
+
+@family
+class Plain(Family):
+    """A convolution, a transposed one and a linear layer, whose costs can be counted by hand."""
+
+    def build(self, data: DataSpec) -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1, bias=False),
+            nn.ConvTranspose2d(4, 2, 2, stride=2, bias=False),
+            nn.Flatten(),
+            nn.Linear(2 * 16 * 16, 3),
+        )
+
+
+def test_costs_are_those_counted_by_hand() -> None:
+    costs = costs_of(Plain(), DIGITS)
+    parameters = 4 * 9 + 4 * 2 * 4 + (512 + 1) * 3
+    assert costs["parameters"] == parameters
+    convolution = 9 * 4 * 64
+    transposed = 4 * 2 * 4 * 64  # every input pixel meets every weight once
+    assert costs["flops"] == 2 * (convolution + transposed + 512 * 3)
+    assert costs["memory"] == 4 * (parameters + 512 + 512)  # flattening holds most
+    assert 0 < costs["latency_p50"] <= costs["latency_p95"]
+    assert tuple(costs) == COSTS
+
+
+def test_costs_leave_the_random_state_and_the_numbers_as_they_are(striped: ImageData) -> None:
+    before = torch.get_rng_state()
+    first = costs_of(CNN(), striped.spec, with_latency=False)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert costs_of(CNN(), striped.spec, with_latency=False) == first
+
+
+def test_a_frozen_backbone_counts() -> None:
+    costs = costs_of(Transfer(), DIGITS, with_latency=False)
+    network = Transfer().encoder(DIGITS)
+    assert network is not None
+    frozen = sum(p.numel() for p in network.build().parameters())
+    assert costs["parameters"] == frozen + 513 * 3
+
+
+@pytest.mark.parametrize("cls", [cls for cls in BUILT_IN if cls.needs_images])
+def test_every_family_has_costs_and_layers(cls: type[Family], striped: ImageData) -> None:
+    if cls().problems(striped.spec):
+        pytest.skip("the family is for tables")
+    table = layer_table(cls(), striped.spec)
+    assert list(table) == ["layer", "kind", "output_shape", "parameters", "multiply_adds"]
+    assert len(table) > 1
+    costs = costs_of(cls(), striped.spec, with_latency=False)
+    assert 0 < table["parameters"].sum() <= costs["parameters"]
+
+
+def test_the_layers_of_a_network_in_order() -> None:
+    table = layer_table(Plain(), DIGITS)
+    assert table["layer"].tolist() == ["0", "1", "2", "3"]
+    assert table["kind"].tolist() == ["Conv2d", "ConvTranspose2d", "Flatten", "Linear"]
+    assert table["output_shape"].tolist() == ["4 x 8 x 8", "2 x 16 x 16", "512", "3"]
+    assert table["parameters"].tolist() == [36, 32, 0, 1539]
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+SMALL: dict[str, object] = {
+    "CNN.width": Int(4, 64, log=True),
+    "CNN.depth": Int(1, 2),
+    "learning_rate": Float(1e-3, 1e-2, log=True),
+}
+
+
+def study(**changes: object) -> Study:
+    given: dict[str, object] = {
+        "data": "digits",
+        "families": [CNN],
+        "maximize": "accuracy",
+        "space": SMALL,
+        "trials": 6,
+        "epochs": 1,
+        "confirm": (1, 1),
+        "name": "limited",
+        **changes,
+    }
+    return Study(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_no_configuration_above_a_limit_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Slow: two searches by Ax, of which the second goes on where a shorter one ended."""
+    limits = {"parameters": 5000}
+    whole = run(study(limits=limits), reports=tmp_path / "a", executor="inline")
+    said = capsys.readouterr().out
+    assert "CNN: the recipe is left out: parameters " in said
+    assert ", above the limit of 5,000" in said
+    assert len(whole.trials) == 6
+    assert (whole.trials["parameters"] <= 5000).all()
+    assert (whole.trials["origin"] != "recipe").all()
+    assert (whole.confirmation["parameters"] <= 5000).all()
+    free = run(study(name="free"), reports=tmp_path / "b", executor="inline")
+    assert (free.trials["parameters"] > 5000).any()
+    part = study(limits=limits, trials=4)
+    run(part, reports=tmp_path / "c", executor="inline")
+    resumed = run(study(limits=limits), reports=tmp_path / "c", executor="inline")
+    columns = [name for name in whole.trials if name.startswith("config.")]
+    pd.testing.assert_frame_equal(resumed.trials[columns], whole.trials[columns])
+
+
+def test_a_limit_out_of_reach_is_said_before_anything_is_trained(striped: ImageData) -> None:
+    limited = study(limits={"parameters": 10, "flops": 1e9})
+    with pytest.raises(StudyError) as caught:
+        Limits(limited, striped.spec).check()
+    (problem,) = caught.value.problems
+    assert problem.startswith(
+        "CNN: no configuration within the limits was found (parameters 10, flops 1,000,000,000); "
+        "the least found is parameters "
+    )
+
+
+def test_a_limit_within_reach_is_fine(striped: ImageData) -> None:
+    Limits(study(limits={"latency_p95": 1e4, "memory": 1e9}), striped.spec).check()
+    Limits(study(), striped.spec).check()
+
+
+@pytest.mark.parametrize(
+    ("limits", "problem"),
+    [
+        ({"params": 3}, "limits: 'params' is no cost (did you mean 'parameters'?); there are "),
+        ({"parameters": 0}, "limits: parameters must be a number above 0; got 0"),
+        ({"parameters": "many"}, "limits: parameters must be a number above 0; got 'many'"),
+        ({"flops": float("nan")}, "limits: flops must be a number above 0; got nan"),
+        ([3], "limits: a mapping of costs to their most, such as "),
+    ],
+)
+def test_limits_that_cannot_be_are_refused(limits: object, problem: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        study(limits=limits)
+    assert caught.value.problems[0].startswith(problem)
+
+
+def test_limits_are_part_of_what_makes_results_comparable() -> None:
+    assert "limits" not in study().describe()
+    assert study(limits={"flops": 1e6}).describe()["limits"] == {"flops": 1e6}
+
+
+def test_a_cost_can_be_the_objective(tmp_path: Path) -> None:
+    found = run(
+        study(maximize=None, minimize="parameters", trials=2, space={**SMALL, "CNN.depth": 1}),
+        reports=tmp_path,
+        executor="inline",
+    )
+    assert found.trials["best_valid_parameters"].tolist() == found.trials["parameters"].tolist()
+    tested = found.confirmation.dropna(subset=["test_parameters"])
+    assert (tested["test_parameters"] == tested["parameters"]).all()
