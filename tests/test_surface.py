@@ -42,6 +42,7 @@ def test_the_public_names_are_these() -> None:
         "read_results",
         "register_backbone",
         "run",
+        "tune",
         "write_report",
     }
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torchstudy.families.transfer import Transfer
     from torchstudy.models.saved import SavedModel, load_model
     from torchstudy.report.page import write_report
+    from torchstudy.search.functions import tune
     from torchstudy.space import SearchSpace
     from torchstudy.study import Study
     from torchstudy.study_files import load_study
@@ -62,6 +63,7 @@ _HOMES = {
     "torchstudy.families.transfer": ("Transfer",),
     "torchstudy.models.saved": ("SavedModel", "load_model"),
     "torchstudy.report.page": ("write_report",),
+    "torchstudy.search.functions": ("tune",),
     "torchstudy.space": ("SearchSpace",),
     "torchstudy.study": ("Study",),
     "torchstudy.study_files": ("load_study",),
@@ -79,6 +81,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "Int",
     "Choice",
     "SearchSpace",
+    "tune",
     "CNN",
     "Transfer",
     "AutoencoderProbe",

@@ -1,0 +1,138 @@
+"""Tuning a function over a search space, without any model: `tune(objective, space)`."""
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from torchstudy.analysis.tables import frame
+from torchstudy.domains import Domain
+from torchstudy.errors import RunError, SpaceError, StudyError
+from torchstudy.narrowing import as_domain
+from torchstudy.records import Direction, Objective, Status
+from torchstudy.search.proposer import Question, Result, SpaceExhausted, propose
+from torchstudy.seeds import derive
+from torchstudy.space import Config, SearchSpace
+from torchstudy.values import is_integer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = {
+    "trial": "Int64",
+    "status": "string",
+    "reason": "string",
+    "origin": "string",
+    "value": "float64",
+    "seconds": "float64",
+}
+SAME_ERRORS = 3  # first trials that fail alike end the search
+
+Row = dict[str, object]
+
+
+def tune(
+    objective: Callable[[Config], float],
+    space: SearchSpace | Mapping[str, object],
+    *,
+    direction: Direction = "maximize",
+    trials: int = 20,
+    seed: int = 0,
+    on_trial: Callable[[Mapping[str, object]], None] = lambda row: None,
+) -> "pd.DataFrame":
+    """Search for the configuration with the best value of `objective`; one row per trial.
+
+    Args:
+        objective: a function from a configuration (name -> value) to a number.
+        space: a SearchSpace, or a mapping of names to Float, Int, Choice, Ax configs or values.
+        direction: "maximize" or "minimize".
+        trials: how many configurations to try; fewer if a discrete space has fewer.
+        seed: where every random number of the search comes from.
+        on_trial: is given every row as soon as it is there.
+
+    Columns: trial, status, reason, origin, value, seconds, `config.<name>`; the first trial is the
+    space's recipe. An exception makes a trial `crashed`, a value that is not finite `diverged`; the
+    search goes on. Same seed, same objective: same trials. Raises StudyError for arguments that
+    cannot be, RunError where the first three trials fail alike.
+    """
+    searched = _space_of(space)
+    _check(direction, trials)
+    rows: list[Row] = []
+    results: list[Result] = []
+    for number in range(trials):
+        question = Question(
+            name="tune",
+            space=searched,
+            objective=Objective(metric="value", direction=direction),
+            results=results,
+            pending=[],
+            number=number,
+            seed=derive(seed, "tune"),
+        )
+        try:
+            proposal = propose(question)
+        except SpaceExhausted:
+            break
+        row = _tried(objective, proposal.config)
+        rows.append({"trial": number, "origin": proposal.origin, **row})
+        value = row["value"] if row["status"] == Status.COMPLETED.value else None
+        assert value is None or isinstance(value, float)
+        results.append(Result(config=proposal.config, value=value))
+        on_trial(rows[-1])
+        _stop_if_all_fail_alike(rows)
+    return frame(rows, COLUMNS)
+
+
+def _space_of(space: SearchSpace | Mapping[str, object]) -> SearchSpace:
+    if isinstance(space, SearchSpace):
+        return space
+    domains: dict[str, Domain] = {}
+    problems = []
+    for name, given in space.items():
+        found = as_domain(given)
+        if isinstance(found, str):
+            problems.append(f"space.{name} {found}")
+        else:
+            problems += [f"space.{name} {problem}" for problem in found.problems()]
+            domains[name] = found.with_default()
+    if problems:
+        raise SpaceError(problems)
+    return SearchSpace(domains)
+
+
+def _check(direction: str, trials: object) -> None:
+    problems = []
+    if direction not in ("maximize", "minimize"):
+        problems.append(f"direction is 'maximize' or 'minimize', not {direction!r}")
+    if not is_integer(trials) or trials < 1:  # type: ignore[operator]  # told by is_integer
+        problems.append(f"trials must be a whole number of at least 1; got {trials!r}")
+    if problems:
+        raise StudyError(problems)
+
+
+def _tried(objective: Callable[[Config], float], config: Config) -> Row:
+    """One call of the objective: status, reason, value and seconds, with the configuration."""
+    began = time.perf_counter()
+    value, status, reason = math.nan, Status.COMPLETED, ""
+    try:
+        value = float(objective(dict(config)))
+    except Exception:  # a user's function may raise anything: that is an outcome
+        status, reason = Status.CRASHED, traceback.format_exc()
+    if status is Status.COMPLETED and not math.isfinite(value):
+        status, reason = Status.DIVERGED, f"the value is {value}"
+    return {
+        "status": status.value,
+        "reason": reason,
+        "value": value,
+        "seconds": time.perf_counter() - began,
+        **{f"config.{name}": given for name, given in config.items()},
+    }
+
+
+def _stop_if_all_fail_alike(rows: list[Row]) -> None:
+    if len(rows) != SAME_ERRORS or any(row["status"] != Status.CRASHED.value for row in rows):
+        return
+    last_lines = {str(row["reason"]).strip().rpartition("\n")[2] for row in rows}
+    if len(last_lines) == 1:
+        raise RunError(f"the first {SAME_ERRORS} trials crashed alike:\n{rows[0]['reason']}")

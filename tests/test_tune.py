@@ -1,0 +1,91 @@
+"""A function of one's own over a search space, without any model."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from torchstudy import Choice, Float, Int, SearchSpace, tune
+from torchstudy.errors import RunError, SpaceError, StudyError
+from torchstudy.space import Config
+
+BOX = {"x": Float(-5.0, 10.0), "y": Float(0.0, 15.0)}
+
+
+def branin(config: Config) -> float:
+    """Branin's function, of which the least value is 0.398 (Dixon & Szego 1978)."""
+    x, y = float(config["x"]), float(config["y"])
+    curve = y - 5.1 / (4 * math.pi**2) * x**2 + 5 / math.pi * x - 6
+    return curve**2 + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10
+
+
+@pytest.mark.slow
+def test_a_search_finds_what_random_draws_do_not() -> None:
+    """Slow: fifteen questions to Ax's model."""
+    found = tune(branin, BOX, direction="minimize", trials=20)
+    generator = np.random.default_rng(0)
+    space = SearchSpace({name: domain.with_default() for name, domain in BOX.items()})
+    drawn = [min(branin(space.sample(generator)) for _ in range(20)) for _ in range(200)]
+    assert found["value"].min() < np.quantile(drawn, 0.05)
+    assert found["origin"].tolist()[:2] == ["recipe", "sobol"]
+    assert "model" in set(found["origin"])
+
+
+def test_the_same_seed_makes_the_same_trials_and_rows_come_as_they_are_made() -> None:
+    seen: list[object] = []
+    first = tune(branin, BOX, trials=4, on_trial=lambda row: seen.append(row["trial"]))
+    second = tune(branin, BOX, trials=4)
+    pd.testing.assert_frame_equal(first.drop(columns="seconds"), second.drop(columns="seconds"))
+    assert seen == [0, 1, 2, 3]
+    assert list(first) == [
+        "trial",
+        "status",
+        "reason",
+        "origin",
+        "value",
+        "seconds",
+        "config.x",
+        "config.y",
+    ]
+    other = tune(branin, BOX, trials=4, seed=1)
+    assert (other["config.x"] != first["config.x"]).any()
+
+
+def test_failures_and_values_that_are_no_numbers_are_rows() -> None:
+    def odd(config: Config) -> float:
+        if config["n"] == 1:
+            raise KeyError("not one")
+        return math.inf if config["n"] == 2 else float(config["n"])
+
+    found = tune(odd, {"n": Int(1, 6)}, trials=6).set_index("config.n")
+    assert found.loc[1, "status"] == "crashed"
+    assert "KeyError: 'not one'" in found.loc[1, "reason"]
+    assert found.loc[2, "status"] == "diverged"
+    assert found.loc[6, "value"] == 6
+
+
+def test_a_discrete_space_ends_when_it_is_used_up() -> None:
+    found = tune(lambda config: 1.0, {"kind": Choice("a", "b"), "fixed": 3}, trials=9)
+    assert sorted(found["config.kind"]) == ["a", "b"]
+    assert set(found["config.fixed"]) == {3}
+
+
+def test_a_function_that_always_fails_is_shown_once() -> None:
+    def broken(config: Config) -> float:
+        raise ValueError("always")
+
+    with pytest.raises(RunError, match=r"the first 3 trials crashed alike:\nTraceback") as caught:
+        tune(broken, BOX, trials=9)
+    assert str(caught.value).count("ValueError: always") == 1
+
+
+def test_arguments_that_cannot_be_are_all_named() -> None:
+    with pytest.raises(SpaceError, match=r"space.x .*"):
+        tune(branin, {"x": Float(3.0, 1.0)})
+    with pytest.raises(StudyError) as caught:
+        tune(branin, BOX, direction="up", trials=0)  # type: ignore[arg-type]
+    assert caught.value.problems == (
+        "direction is 'maximize' or 'minimize', not 'up'",
+        "trials must be a whole number of at least 1; got 0",
+    )
