@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from tests.command import optimize, write_study
 
 from torchstudy.data.dataset import ImageData, prepare
@@ -56,3 +58,28 @@ def finished_study(_finished_study: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 @pytest.fixture(scope="session")
 def striped() -> ImageData:
     return prepare(Images(stripes), seed=0)
+
+
+def rows_table() -> pd.DataFrame:
+    """The stripes as rows: a number and a category that tell a little, an image, and the kind."""
+    _, labels = stripes()
+    generator = np.random.default_rng(1)
+    return pd.DataFrame(
+        {
+            "size": labels + generator.normal(0, 1, len(labels)),
+            "shop": np.array(["north", "south"])[(labels + generator.integers(0, 2, 180)) % 2],
+            "photo": [f"{row}.png" for row in range(len(labels))],
+            "kind": np.array(["flat", "tall", "plain"])[labels],
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def tabled(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
+    """The stripes as rows of a CSV file with an image each."""
+    folder = tmp_path_factory.mktemp("tabled")
+    table = rows_table()
+    for name, image in zip(table["photo"], stripes()[0], strict=True):
+        Image.fromarray(image).save(folder / name)
+    table.to_csv(folder / "rows.csv", index=False)
+    return prepare(Images(folder, target="kind", size=8, channels=1), seed=0)

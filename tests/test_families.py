@@ -1,13 +1,19 @@
 """The contract that holds for every family, and what is particular to each."""
 
+import subprocess
+import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.answering import answers
+from tests.conftest import rows_table
 from tests.training_jobs import configs_of, job_for, objective_of, run_job, space_of, steady
 from torch import nn
 
@@ -19,25 +25,37 @@ from torchstudy.execution import job as jobs
 from torchstudy.execution.exhibits import answers_path
 from torchstudy.families.autoencoder import AutoencoderProbe, CodeNet
 from torchstudy.families.base import Family, family
+from torchstudy.families.built_in import BUILT_IN
 from torchstudy.families.cnn import CNN
 from torchstudy.families.logistic import fit_logistic
+from torchstudy.families.multi_input import MultiInput
 from torchstudy.families.phases import Fit, Phase
-from torchstudy.families.transfer import Transfer
 from torchstudy.fitting import instantiate
 from torchstudy.models.saved import load_model, save_model
-from torchstudy.records import Status
+from torchstudy.records import Epoch, Status
 from torchstudy.training.batches import Split
 from torchstudy.training.optim import TrainingConfig
 
-FAMILIES = [CNN, Transfer, AutoencoderProbe]
+FAMILIES = list(BUILT_IN)
+
+
+@pytest.fixture
+def data(cls: type[Family], striped: ImageData, tabled: ImageData) -> ImageData:
+    """Small data that the family can be used on."""
+    return tabled if cls is MultiInput else striped
+
+
+def numbers(rows: list[Epoch]) -> pd.DataFrame:
+    return pd.DataFrame([row.values() for row in rows])
 
 
 @pytest.mark.parametrize("cls", FAMILIES)
 def test_every_configuration_trains_and_reports_what_the_family_promises(
-    cls: type[Family], striped: ImageData, tmp_path: Path
+    cls: type[Family], data: ImageData, tmp_path: Path
 ) -> None:
     for index, config in enumerate(configs_of(cls)):
-        job = job_for(cls, striped, tmp_path / str(index), config, epochs=1)
+        assert not instantiate(cls, config).family.problems(data.spec)
+        job = job_for(cls, data, tmp_path / str(index), config, epochs=1)
         outcome, rows = run_job(job)
         assert outcome.status is Status.COMPLETED, (config, outcome.reason)
         reported = cls.reports("classification")
@@ -45,52 +63,94 @@ def test_every_configuration_trains_and_reports_what_the_family_promises(
         assert {f"select_{name}" for name in reported} <= outcome.metrics.keys()
         assert objective_of(cls).metric in {**rows[-1].metrics, "loss": 0}
         assert outcome.parameters > 0
+        assert {"flops", "memory", "latency_p50", "latency_p95"} <= outcome.metrics.keys()
 
 
 @pytest.mark.parametrize("cls", FAMILIES)
 def test_the_same_seed_gives_the_same_numbers(
-    cls: type[Family], striped: ImageData, tmp_path: Path
+    cls: type[Family], data: ImageData, tmp_path: Path
 ) -> None:
-    first = run_job(job_for(cls, striped, tmp_path / "a"))
-    second = run_job(job_for(cls, striped, tmp_path / "b"))
+    first = run_job(job_for(cls, data, tmp_path / "a"))
+    second = run_job(job_for(cls, data, tmp_path / "b"))
     assert steady(first[0]) == steady(second[0])
-    assert [row.values() for row in first[1]] == [row.values() for row in second[1]]
+    assert numbers(first[1]).equals(numbers(second[1]))
 
 
 @pytest.mark.parametrize("cls", FAMILIES)
-def test_a_saved_model_predicts_the_same_after_loading(
-    cls: type[Family], striped: ImageData, tmp_path: Path
+def test_a_stopped_training_ends_as_one_that_was_not(
+    cls: type[Family], data: ImageData, tmp_path: Path
 ) -> None:
-    job = job_for(cls, striped, tmp_path / "run")
-    run_job(job)
-    instance = instantiate(cls, job.config).family
-    state, spec = jobs.deployed_state(job.folder, instance, striped.spec)
-    folder = tmp_path / "model"
-    save_model(
-        folder, family=cls, config=job.config, data=spec, state=state, metrics={"accuracy": 1.0}
-    )
-    model = load_model(folder)
-    rows = striped.splits["valid"]
-    pixels = torch.from_numpy(np.array(striped.pixels[rows]))
-    probabilities = model.probabilities(pixels)
-    saved = np.load(answers_path(job.folder, "valid"))
-    assert probabilities.argmax(dim=1).tolist() == saved["predicted"].tolist()
-    assert probabilities.max(dim=1).values.numpy() == pytest.approx(saved["confidence"], abs=1e-5)
-    assert model.classes == striped.spec.classes
+    whole, rows = run_job(job_for(cls, data, tmp_path / "whole", epochs=3))
+    stopped = job_for(cls, data, tmp_path / "stopped", epochs=3)
+    asked = 0
+
+    def once_epochs_are_under_way() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 4
+
+    first = jobs.run(stopped, lambda payload: None, once_epochs_are_under_way)
+    assert first.status in (Status.PAUSED, Status.COMPLETED)
+    second, again = run_job(stopped)
+    assert steady(second) == steady(whole)
+    assert numbers(again).equals(numbers(rows))
+
+
+@pytest.fixture(scope="module")
+def saved(striped: ImageData, tabled: ImageData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a trained model of every family, and what each is asked about."""
+    folder = tmp_path_factory.mktemp("saved")
+    for cls in FAMILIES:
+        data = tabled if cls is MultiInput else striped
+        job = job_for(cls, data, folder / "runs" / cls.__name__)
+        outcome, _ = run_job(job)
+        assert outcome.status is Status.COMPLETED, outcome.reason
+        state, spec = jobs.deployed_state(
+            job.folder, instantiate(cls, job.config).family, data.spec
+        )
+        place = folder / "models" / cls.__name__
+        save_model(place, family=cls, config=job.config, data=spec, state=state, metrics={})
+        rows = data.splits["valid"]
+        np.save(folder / f"{cls.__name__}.npy", data.pixels[rows])
+        rows_table().iloc[rows].to_csv(folder / f"{cls.__name__}.csv", index=False)
+    return folder
+
+
+@pytest.mark.slow
+def test_saved_models_answer_in_a_fresh_process_as_they_did_in_training(saved: Path) -> None:
+    """Slow: every family is trained, and another process imports everything to load it."""
+    script = Path(__file__).with_name("answering.py")
+    subprocess.run([sys.executable, str(script), str(saved)], check=True)
+    for cls in FAMILIES:
+        name = cls.__name__
+        here = answers(
+            load_model(saved / "models" / name),
+            torch.from_numpy(np.load(saved / f"{name}.npy")),
+            pd.read_csv(saved / f"{name}.csv"),
+        )
+        with np.load(saved / f"{name}.npz") as there:
+            assert set(there.files) == set(here) != set()
+            for key in there.files:
+                assert (there[key] == here[key]).all(), (name, key)
+        kept = answers_path(saved / "runs" / name, "valid")
+        with np.load(kept) if kept.exists() else nullcontext({}) as trained:
+            for key in trained:
+                assert here[key] == pytest.approx(trained[key], abs=1e-5), (name, key)
 
 
 @pytest.mark.parametrize("cls", FAMILIES)
 def test_the_test_split_is_scored_with_the_weights_that_training_left(
-    cls: type[Family], striped: ImageData, tmp_path: Path
+    cls: type[Family], data: ImageData, tmp_path: Path
 ) -> None:
-    job = job_for(cls, striped, tmp_path)
+    job = job_for(cls, data, tmp_path)
     run_job(job)
     outcome = jobs.run(replace(job, action="test"), lambda payload: None, lambda: False)
     assert outcome.status is Status.COMPLETED, outcome.reason
-    assert 0 <= outcome.metrics["test_accuracy"] <= 1
-    predicted = np.load(answers_path(tmp_path, "test"))["predicted"]
-    targets = striped.targets[striped.splits["test"]]
-    assert outcome.metrics["test_accuracy"] == pytest.approx(float((predicted == targets).mean()))
+    assert {f"test_{name}" for name in cls.reports("classification")} <= outcome.metrics.keys()
+    if cls.goal == "prediction":
+        predicted = np.load(answers_path(tmp_path, "test"))["predicted"]
+        share = float((predicted == data.targets[data.splits["test"]]).mean())
+        assert outcome.metrics["test_accuracy"] == pytest.approx(share)
 
 
 # -- failures are outcomes ---------------------------------------------------------------------

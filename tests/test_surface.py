@@ -8,12 +8,15 @@ import torchstudy
 
 def test_the_public_names_are_these() -> None:
     assert set(torchstudy.__all__) == {
+        "Augmentation",
+        "Autoencoder",
         "AutoencoderProbe",
         "Batch",
         "CNN",
         "Choice",
         "DataError",
         "DataSpec",
+        "Denoiser",
         "Family",
         "Fit",
         "Float",
@@ -21,7 +24,11 @@ def test_the_public_names_are_these() -> None:
         "Images",
         "Int",
         "Interrupted",
+        "LinearModel",
+        "MLP",
+        "MultiInput",
         "Phase",
+        "PretrainedEncoder",
         "Preprocessing",
         "Results",
         "RunError",

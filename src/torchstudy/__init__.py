@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from torchstudy.families.backbones import register_backbone
     from torchstudy.families.base import Family, family
     from torchstudy.families.cnn import CNN
+    from torchstudy.families.compression import Autoencoder
+    from torchstudy.families.denoising import Denoiser
+    from torchstudy.families.linear import LinearModel
+    from torchstudy.families.mlp import MLP
+    from torchstudy.families.multi_input import MultiInput
+    from torchstudy.families.pretraining import PretrainedEncoder
     from torchstudy.families.phases import Fit, FrozenEncoder, Phase
     from torchstudy.families.transfer import Transfer
     from torchstudy.models.saved import SavedModel, load_model
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
     from torchstudy.space import SearchSpace
     from torchstudy.study import Study
     from torchstudy.study_files import load_study
+    from torchstudy.training.augmentation import Augmentation
     from torchstudy.training.batches import Batch, Preprocessing, Split
     from torchstudy.training.optim import TrainingConfig
 
@@ -59,6 +66,12 @@ _HOMES = {
     "torchstudy.families.backbones": ("register_backbone",),
     "torchstudy.families.base": ("Family", "family"),
     "torchstudy.families.cnn": ("CNN",),
+    "torchstudy.families.compression": ("Autoencoder",),
+    "torchstudy.families.denoising": ("Denoiser",),
+    "torchstudy.families.linear": ("LinearModel",),
+    "torchstudy.families.mlp": ("MLP",),
+    "torchstudy.families.multi_input": ("MultiInput",),
+    "torchstudy.families.pretraining": ("PretrainedEncoder",),
     "torchstudy.families.phases": ("Fit", "FrozenEncoder", "Phase"),
     "torchstudy.families.transfer": ("Transfer",),
     "torchstudy.models.saved": ("SavedModel", "load_model"),
@@ -67,6 +80,7 @@ _HOMES = {
     "torchstudy.space": ("SearchSpace",),
     "torchstudy.study": ("Study",),
     "torchstudy.study_files": ("load_study",),
+    "torchstudy.training.augmentation": ("Augmentation",),
     "torchstudy.training.batches": ("Batch", "Preprocessing", "Split"),
     "torchstudy.training.optim": ("TrainingConfig",),
 }
@@ -82,9 +96,15 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "Choice",
     "SearchSpace",
     "tune",
+    "LinearModel",
+    "MLP",
     "CNN",
     "Transfer",
+    "MultiInput",
     "AutoencoderProbe",
+    "PretrainedEncoder",
+    "Autoencoder",
+    "Denoiser",
     "register_backbone",
     "Family",
     "family",
@@ -96,6 +116,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "Split",
     "Preprocessing",
     "TrainingConfig",
+    "Augmentation",
     "Results",
     "read_results",
     "write_report",
