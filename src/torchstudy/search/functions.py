@@ -105,7 +105,7 @@ def _check(direction: str, trials: object) -> None:
     problems = []
     if direction not in ("maximize", "minimize"):
         problems.append(f"direction is 'maximize' or 'minimize', not {direction!r}")
-    if not is_integer(trials) or trials < 1:  # type: ignore[operator]  # told by is_integer
+    if not is_integer(trials) or trials < 1:
         problems.append(f"trials must be a whole number of at least 1; got {trials!r}")
     if problems:
         raise StudyError(problems)
