@@ -36,7 +36,7 @@ def array_listing(
     channels = pixels.shape[3] if pixels.ndim == 4 else 1
     digest = hashlib.sha256(repr((title, pixels.shape, classes)).encode())
     digest.update(pixels.data)
-    digest.update((labels if values is None else values).tobytes())
+    digest.update(labels.tobytes() + (b"" if values is None else values.tobytes()))
     return Listing(
         title=title,
         classes=classes,

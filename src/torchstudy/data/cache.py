@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchstudy.data.cachefolder import building, cache_errors, discard
+from torchstudy.data.copies import copies_among, images_of
 from torchstudy.data.decoding import Decoded, Pixels, Progress, decode, new_array
-from torchstudy.data.duplicates import connected, duplicate_groups
 from torchstudy.data.listing import BadImage, Listing, Rows
 from torchstudy.errors import DataError
 from torchstudy.files import cache_folder
@@ -31,7 +31,7 @@ class Entry:
 
     folder: Path
     bad: tuple[BadImage, ...]
-    alike: int  # images that resemble too many others to tell near copies
+    alike: int  # items that resemble too many others to tell copies
     fingerprint: str
     sketch: tuple[int, ...]
 
@@ -45,6 +45,11 @@ class Entry:
             words=self.array("words"),
             values=self.array("values") if listing.is_regression else None,
         )
+
+    def names(self) -> list[str]:
+        """The name of every item."""
+        names: list[str] = json.loads((self.folder / "names.json").read_text(encoding="utf-8"))
+        return names
 
     def array(self, name: str) -> NDArray[Any]:
         """One of the arrays of an entry, in memory."""
@@ -96,12 +101,6 @@ def read_entry(folder: Path) -> Entry | None:
     return entry if sound else None
 
 
-def read_names(folder: Path) -> list[str]:
-    """The name of every image of an entry."""
-    names: list[str] = json.loads((folder / "names.json").read_text(encoding="utf-8"))
-    return names
-
-
 def discard_if_there(folder: Path) -> None:
     """Remove a damaged entry, if any."""
     if folder.exists():
@@ -109,12 +108,12 @@ def discard_if_there(folder: Path) -> None:
 
 
 def fingerprint(
-    hashes: NDArray[np.uint64], labels: NDArray[np.int64], classes: Sequence[str]
+    hashes: NDArray[np.uint64], labels: NDArray[np.int64], names: Sequence[object]
 ) -> str:
-    """A digest over the images with their labels in sorted order, and the names of the classes."""
+    """A digest over the items with their labels in sorted order, and names of classes or so."""
     pairs = np.stack([hashes, labels.astype(np.uint64)], axis=1)
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    digest = hashlib.sha256(json.dumps(list(classes)).encode())
+    digest = hashlib.sha256(json.dumps(list(names)).encode())
     digest.update(pairs.astype("<u8").tobytes())
     return digest.hexdigest()
 
@@ -123,87 +122,43 @@ def _build(
     folder: Path, listing: Listing, shape: tuple[int, int, int], progress: Progress | None
 ) -> None:
     decoded = decode(listing, shape, folder / "images.npy", progress)
-    views = listing.views
-    bad = {image // views for image in decoded.bad}
+    bad = {image // listing.views for image in decoded.bad}
     kept = np.array([item for item in range(len(listing)) if item not in bad], dtype=np.int64)
     if bad:
-        _keep_rows(folder / "images.npy", _images_of(kept, views))
-    rows = None if listing.rows is None else listing.rows.take(kept)
-    hashes, groups, alike = _compared(listing, decoded, kept, rows, progress)
+        _keep_rows(folder / "images.npy", images_of(kept, listing.views))
+    copies = copies_among(listing, decoded, kept, progress)
     labels = listing.labels[kept]
-    moments = np.zeros((len(kept), 0, 2), dtype=np.uint64)
-    if listing.has_images:
-        per_image = decoded.moments[_images_of(kept, views)]
-        moments = per_image.reshape(len(kept), views, shape[0], 2).sum(axis=1, dtype=np.uint64)
-    arrays: tuple[NDArray[Any], ...] = (labels, listing.parts[kept], hashes, groups, moments)
+    arrays: tuple[NDArray[Any], ...] = (
+        labels, listing.parts[kept], copies.hashes, copies.groups, _moments(listing, decoded, kept)
+    )  # fmt: skip
     for name, array in zip(ARRAYS, arrays, strict=True):
         np.save(folder / f"{name}.npy", array)
-    if rows is not None:
+    named: list[object] = list(listing.classes)
+    if listing.rows is not None:
+        rows = listing.rows.take(kept)
         _save_rows(folder, rows)
+        named += [listing.target, rows.number_names, rows.category_names]
     names = [listing.names[item] for item in kept]
     (folder / "names.json").write_text(json.dumps(names), encoding="utf-8")
-    pictures = decoded.hashes[_images_of(kept, views)] if listing.has_images else hashes
     stated = {
         "source": listing.title,
         "classes": listing.classes,
-        "fingerprint": fingerprint(hashes, labels, listing.classes),
-        "sketch": np.unique(pictures)[:SKETCH_SIZE].tolist() if listing.has_images else [],
-        "alike": alike,
+        "fingerprint": fingerprint(copies.hashes, labels, named),
+        "sketch": np.unique(copies.pictures)[:SKETCH_SIZE].tolist(),
+        "alike": copies.alike,
         "bad": [asdict(decoded.bad[item]) for item in sorted(decoded.bad)],
     }
     _write_meta(folder, stated)
 
 
-def _images_of(items: NDArray[np.int64], views: int) -> NDArray[np.int64]:
-    """The numbers of the images of some items, in order."""
-    return (items[:, None] * views + np.arange(views)).ravel()
-
-
-def _compared(
-    listing: Listing,
-    decoded: Decoded,
-    kept: NDArray[np.int64],
-    rows: Rows | None,
-    progress: Progress | None,
-) -> tuple[NDArray[np.uint64], NDArray[np.int64], int]:
-    """A hash per item over all there is of it, its group of copies, and how many look alike.
-
-    Items are copies when they share an image in the same column or, without images, all entries.
-    """
+def _moments(listing: Listing, decoded: Decoded, kept: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Sums over the pixels and their squares (items, channels, 2), over all views of an item."""
     if not listing.has_images:
-        assert rows is not None
-        hashes = row_hashes(rows, None)
-        _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-        return hashes, first[inverse].astype(np.int64), 0
-    if progress is not None:
-        progress("compare", 0, len(kept))
-    everyone, alike = np.arange(len(kept)), 0
-    groups = everyone
-    for view in range(listing.views):
-        chosen = kept * listing.views + view
-        found = duplicate_groups(decoded.hashes[chosen], decoded.thumbs[chosen])
-        links = np.concatenate([groups, found.groups])
-        groups = connected(len(kept), np.tile(everyone, 2), links)
-        alike += found.alike
-    if progress is not None:
-        progress("compare", len(kept), len(kept))
-    pictures = decoded.hashes[_images_of(kept, listing.views)].reshape(len(kept), -1)
-    if rows is None and listing.views == 1:
-        return pictures[:, 0], groups, alike
-    return row_hashes(rows, pictures), groups, alike
-
-
-def row_hashes(rows: Rows | None, pictures: NDArray[np.uint64] | None) -> NDArray[np.uint64]:
-    """64 bits per item over its images' hashes (items, views), its columns and its target."""
-    count = len(pictures) if pictures is not None else len(rows.numbers) if rows else 0
-    hashes = np.empty(count, dtype=np.uint64)
-    for item in range(count):
-        digest = hashlib.sha256(b"" if pictures is None else pictures[item].tobytes())
-        if rows is not None:
-            digest.update(rows.numbers[item].tobytes() + repr(rows.words[item].tolist()).encode())
-            digest.update(b"" if rows.values is None else rows.values[item].tobytes())
-        hashes[item] = int.from_bytes(digest.digest()[:8], "little")
-    return hashes
+        return np.zeros((len(kept), 0, 2), dtype=np.uint64)
+    per_image = decoded.moments[images_of(kept, listing.views)]
+    per_view = per_image.reshape(len(kept), listing.views, *per_image.shape[1:])
+    sums: NDArray[np.uint64] = per_view.sum(axis=1, dtype=np.uint64)
+    return sums
 
 
 def _save_rows(folder: Path, rows: Rows) -> None:

@@ -2,21 +2,32 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from torchstudy.data.pictures import SUFFIXES
 from torchstudy.data.spec import Task
-from torchstudy.data.words import word
+from torchstudy.data.words import numbers_of, word
 from torchstudy.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CLASSES = 20  # whole numbers with more distinct values than this are quantities, not classes
+MOSTLY_NUMBERS = 0.8  # of a column of text: the rest are typing errors
+LONGEST_CATEGORY = 200  # characters; prose is no category, and would fill the memory
+LARGEST = float(np.finfo(np.float32).max)  # networks compute in 32 bits
 SHOWN = 3  # rows named in a message
+PLAIN = {
+    "integer": "number",
+    "floating": "number",
+    "mixed-integer-float": "number",
+    "decimal": "number",
+    "empty": "number",
+    "boolean": "category",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,51 +49,55 @@ def columns_of(
     kinds: Mapping[str, str],
     task: Task | None,
     log_target: bool,
-) -> Columns:
-    """The columns as declared in `kinds` or as their values suggest; DataError lists all problems.
+) -> tuple[Columns, list[str]]:
+    """The columns as declared in `kinds` or as their values suggest, and all that is wrong.
 
     Text that ends like the name of an image is an image, other text and booleans are categories,
     numbers are numbers. A target of text or booleans is a class; of whole numbers, where there are
-    at most 20 different ones; otherwise it is a quantity.
+    at most 20 different ones; otherwise it is a quantity. DataError: columns that are not there.
     """
-    names = [str(name) for name in table.columns]
-    problems = [*_name_problems(names, title, target, kinds)]
-    if problems:
-        raise DataError(problems)
+    names = list(table.columns)
+    if unknown := [*_name_problems(names, title, target, kinds)]:
+        raise DataError(unknown)
     kind_of = {name: kinds.get(name) or _kind(table[name]) for name in names if name != target}
-    chosen = task or _task(table[target])
+    chosen = {
+        kind: tuple(name for name, of in kind_of.items() if of == kind)
+        for kind in ("number", "category", "image")
+    }
     columns = Columns(
         target=target,
-        task=chosen,
-        numbers=tuple(name for name, kind in kind_of.items() if kind == "number"),
-        categories=tuple(name for name, kind in kind_of.items() if kind == "category"),
-        images=tuple(name for name, kind in kind_of.items() if kind == "image"),
+        task=task or _task(table[target]),
+        numbers=chosen["number"],
+        categories=chosen["category"],
+        images=chosen["image"],
     )
     problems = [
-        *_target_problems(table[target], title, chosen, log_target=log_target),
-        *(p for name in columns.numbers for p in number_problems(table[name], title)),
-        *(p for name in columns.images for p in _missing_paths(table[name], title)),
+        *_target_problems(table[target], title, columns.task, log_target=log_target),
+        *(p for name, kind in kind_of.items() for p in _problems(table[name], title, kind)),
     ]
-    if not (columns.numbers or columns.categories or columns.images):
+    if not any((*chosen.values(), problems)):
         problems.append(f"data: {title} has no column to predict {target!r} from")
-    if problems:
-        raise DataError(problems)
-    return columns
+    return columns, problems
 
 
-def number_problems(column: "pd.Series[Any]", title: str) -> Iterator[str]:
+def number_problems(column: "pd.Series[Any]", where: str, remedy: str) -> Iterator[str]:
     """Entries of a column of numbers that are none: text, or infinite. Missing ones are fine."""
-    import pandas as pd
-
-    values = pd.to_numeric(column, errors="coerce").astype("float64")
-    text = values.isna() & ~column.isna()
+    if _kind(column) == "":
+        yield f"{where} holds {_held(column)}, not numbers; {remedy}"
+        return
+    values = numbers_of(column)
+    text = np.isnan(values) & ~column.isna().to_numpy()
     if text.any():
-        yield (
-            f"data: column {column.name!r} of {title} holds numbers, but {_rows(column, text)}; "
-            f"correct them, or declare columns={{{column.name!r}: 'category'}}"
-        )
-    elif (endless := np.isinf(values)).any():
-        yield f"data: column {column.name!r} of {title} is infinite: {_rows(column, endless)}"
+        yield f"{where} holds numbers, but {rows_with(column, text)}; {remedy}"
+    elif (endless := np.abs(values) > LARGEST).any():
+        yield f"{where} is infinite or too large: {rows_with(column, endless)}; {remedy}"
+
+
+def rows_with(column: "pd.Series[Any]", chosen: NDArray[np.bool_]) -> str:
+    """The chosen rows, counted from 1 below the header, the first few with their values."""
+    places = np.flatnonzero(chosen)
+    shown = [f"row {at + 1} has {str(column.iloc[at])[:40]!r}" for at in places[:SHOWN]]
+    return ", ".join(shown) + _more(len(places))
 
 
 def _name_problems(
@@ -100,75 +115,84 @@ def _name_problems(
 
 
 def _kind(column: "pd.Series[Any]") -> str:
+    """What a column looks like: number, category or image; empty for dates and other things."""
     import pandas as pd
 
-    if pd.api.types.is_bool_dtype(column):
+    types, dtype = pd.api.types, column.dtype
+    if types.is_bool_dtype(dtype) or isinstance(dtype, pd.CategoricalDtype):
         return "category"
-    if pd.api.types.is_numeric_dtype(column):
+    if types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype):
         return "number"
-    present = column.dropna().astype(str)
-    share = present.str.lower().str.endswith(SUFFIXES).mean() if len(present) else 0.0
-    if share > 0.5:
+    present = column.dropna()
+    held = types.infer_dtype(present, skipna=True)
+    if held not in ("string", "mixed", "mixed-integer"):
+        return PLAIN.get(held, "")
+    if not all(isinstance(value, str | int | float | np.number) for value in present):
+        return ""
+    if present.astype(str).str.strip().str.lower().str.endswith(SUFFIXES).mean() > 0.5:
         return "image"
-    as_numbers = pd.to_numeric(present, errors="coerce").notna().mean() if len(present) else 0.0
-    return "number" if as_numbers > 0.5 else "category"  # a few typing errors among numbers
+    share = float((~np.isnan(numbers_of(present))).mean())
+    return "number" if MOSTLY_NUMBERS <= share < 1 else "category"  # "0815" was meant as text
 
 
 def _task(target: "pd.Series[Any]") -> Task:
-    import pandas as pd
-
-    if pd.api.types.is_bool_dtype(target) or not pd.api.types.is_numeric_dtype(target):
+    if _kind(target) != "number":
         return "classification"
-    values = target.dropna()
+    values = numbers_of(target.dropna())
+    values = values[np.isfinite(values)]
     is_whole = bool((values % 1 == 0).all())
-    return "classification" if is_whole and values.nunique() <= MOST_CLASSES else "regression"
+    return "classification" if is_whole and len(np.unique(values)) <= MOST_CLASSES else "regression"
+
+
+def _problems(column: "pd.Series[Any]", title: str, kind: str) -> Iterator[str]:
+    where, name = f"data: column {column.name!r} of {title}", column.name
+    ignore = f"declare columns={{{name!r}: 'ignore'}}"
+    if kind == "number":
+        remedy = f"correct them, or declare columns={{{name!r}: 'category'}}"
+        yield from number_problems(column, where, remedy)
+    elif kind == "category":
+        lengths = column.dropna().astype(str).str.len().to_numpy()
+        if len(lengths) and lengths.max() > LONGEST_CATEGORY:
+            yield f"{where} holds texts of up to {lengths.max()} characters; {ignore}"
+    elif kind == "":
+        yield f"{where} holds {_held(column)}, neither numbers nor text; convert it, or {ignore}"
+
+
+def _held(column: "pd.Series[Any]") -> str:
+    """What a column holds that is neither numbers nor text."""
+    value = column.dropna().iloc[0]
+    return f"entries of type {type(value).__name__} ({str(value)[:40]!r})"
 
 
 def _target_problems(
     target: "pd.Series[Any]", title: str, task: Task, *, log_target: bool
 ) -> Iterator[str]:
-    import pandas as pd
-
     where = f"data: target {target.name!r} of {title}"
-    if target.isna().any():
-        yield f"{where} is missing in {_rows(target, target.isna(), with_values=False)}"
-        return
-    if target.nunique() < 2:
-        yield f"{where} has one value only, {word(target.iloc[0])!r}"
-        return
-    if task == "classification":
+    if (missing := target.isna().to_numpy()).any():
+        places = np.flatnonzero(missing)
+        shown = ", ".join(f"row {at + 1}" for at in places[:SHOWN])
+        yield f"{where} is missing in {shown}{_more(len(places))}; complete or remove them"
+    elif _kind(target) == "":
+        yield f"{where} holds {_held(target)}, neither numbers nor text"
+    elif target.nunique() < 2:
+        yield f"{where} has one value only, {word(target.iloc[0])!r}; there is nothing to learn"
+    elif task == "classification":
         if log_target:
-            yield f"{where} is a class: log_target is for numbers"
-        return
-    values = pd.to_numeric(target, errors="coerce").astype("float64")
-    if values.isna().any():
-        yield f"{where} is to be a number, but {_rows(target, values.isna())}"
-    elif np.isinf(values).any():
-        yield f"{where} is infinite: {_rows(target, np.isinf(values))}"
+            yield f"{where} is a class: log_target is for numbers; say task='regression'"
+    else:
+        yield from _quantity_problems(target, where, log_target=log_target)
+
+
+def _quantity_problems(target: "pd.Series[Any]", where: str, *, log_target: bool) -> Iterator[str]:
+    values = numbers_of(target)
+    if np.isnan(values).any():
+        yield f"{where} is to be a number, but {rows_with(target, np.isnan(values))}"
+    elif (endless := np.abs(values) > LARGEST).any():
+        yield f"{where} is infinite or too large: {rows_with(target, endless)}"
     elif log_target and (values <= 0).any():
-        yield f"{where} has no logarithm: {_rows(target, values <= 0)}"
+        wrong = rows_with(target, values <= 0)
+        yield f"{where} has no logarithm: {wrong}; correct them, or leave log_target out"
 
 
-def _missing_paths(column: "pd.Series[Any]", title: str) -> Iterator[str]:
-    if column.isna().any():
-        rows = _rows(column, column.isna(), with_values=False)
-        yield f"data: column {column.name!r} of {title} names no image in {rows}"
-
-
-def _rows(column: "pd.Series[Any]", chosen: Any, *, with_values: bool = True) -> str:
-    """The chosen rows, counted from 1 below the header, the first few with their values."""
-    places = np.flatnonzero(np.asarray(chosen))
-    shown = [
-        f"row {place + 1} has {str(column.iloc[place])[:40]!r}"
-        if with_values
-        else f"row {place + 1}"
-        for place in places[:SHOWN]
-    ]
-    more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
-    return ", ".join(shown) + more
-
-
-def paths_of(table: "pd.DataFrame", columns: Columns, folder: Path) -> list[str]:
-    """The image files row by row, one per image column, relative ones below `folder`."""
-    wanted = table[list(columns.images)].astype(str)
-    return [str(folder / name) for row in wanted.itertuples(index=False) for name in row]
+def _more(count: int) -> str:
+    return f" and {count - SHOWN} more" if count > SHOWN else ""

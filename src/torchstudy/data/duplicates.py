@@ -44,11 +44,15 @@ def duplicate_groups(hashes: NDArray[np.uint64], thumbs: NDArray[np.uint8]) -> D
     """
     first, exact = _exact_groups(hashes, thumbs)
     left, right = near_pairs(thumbs[first])
-    near = connected(len(first), left, right)
-    sizes = np.bincount(near, minlength=len(first))
-    alike = sizes[near] > max(MAX_NEAR, len(first) // 50)
-    near[alike] = np.flatnonzero(alike)
+    near, alike = without_crowds(connected(len(first), left, right))
     return Duplicates(groups=first[near][exact], alike=int(alike[exact].sum()))
+
+
+def without_crowds(groups: Groups) -> tuple[Groups, NDArray[np.bool_]]:
+    """Groups of at most `MAX_NEAR` (or a fiftieth of all), and whose larger group was given up."""
+    sizes = np.bincount(groups, minlength=len(groups))
+    crowded = sizes[groups] > max(MAX_NEAR, len(groups) // 50)
+    return np.where(crowded, np.arange(len(groups)), groups), crowded
 
 
 def near_pairs(thumbs: NDArray[np.uint8]) -> tuple[Groups, Groups]:

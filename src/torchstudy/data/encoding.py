@@ -1,8 +1,8 @@
 """Columns as a network takes them: numbers standardised, categories as codes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,11 @@ from torchstudy.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
-MIN_SPREAD = 1e-9  # of a column; a constant one must not be divided by zero
+SAME = 1e-12  # of the mean: a column that varies less is constant, up to rounding
+SHOWN = 3  # values named in a message
 
-Numbers = NDArray[np.float32]
-Codes = NDArray[np.int64]
+Numbers: TypeAlias = NDArray[np.float32]
+Codes: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,20 +26,22 @@ class Encoding:
     """What the training split says of the columns: statistics, and the values that occur."""
 
     number_means: tuple[float, ...]
-    number_stds: tuple[float, ...]
+    number_stds: tuple[float, ...]  # 1 for a column that never changes
     category_values: tuple[tuple[str, ...], ...]
 
     @classmethod
     def of(cls, rows: Rows, train: NDArray[np.int64]) -> "Encoding":
-        """The encoding that the training items teach; missing numbers are left out."""
+        """The encoding that the training items teach; missing entries are left out."""
         numbers = rows.numbers[train]
         present = ~np.isnan(numbers)
         counts = np.maximum(present.sum(axis=0), 1)
         means = np.where(present, numbers, 0).sum(axis=0) / counts
         squares = np.where(present, (numbers - means) ** 2, 0).sum(axis=0) / counts
+        stds = np.sqrt(squares)
+        stds[stds <= SAME * np.abs(means)] = 1
         return cls(
             number_means=tuple(means.tolist()),
-            number_stds=tuple(np.maximum(np.sqrt(squares), MIN_SPREAD).tolist()),
+            number_stds=tuple(stds.tolist()),
             category_values=tuple(
                 tuple(np.unique(column[column != ""]).tolist()) for column in rows.words[train].T
             ),
@@ -64,20 +67,16 @@ def encode_table(
 ) -> tuple[Numbers | None, Codes | None]:
     """The columns of new rows as a model takes them: numbers (rows, n) and codes (rows, k).
 
-    DataError lists missing columns, text among numbers and, unless `unknown` is "other", values
-    that did not occur in training. None where the data have no such columns.
+    None where the data have no such columns. A missing number counts as the mean. DataError lists
+    missing columns, text among numbers and, unless `unknown` is "other", entries of categories
+    that are missing or did not occur in training.
     """
-    from torchstudy.data.columns import number_problems
-    from torchstudy.data.words import in_words
+    from torchstudy.data.words import in_numbers, in_words, text_names
 
-    wanted = [*data.numbers, *data.categories]
-    names = [str(name) for name in table.columns]
-    problems = [
-        f"the table lacks the column {name!r}{did_you_mean(name, names)}; the model takes "
-        f"{', '.join(wanted)}"
-        for name in wanted
-        if name not in names
-    ]
+    table = text_names(table)
+    problems = [*_column_problems(table, data), *_number_problems(table, data)]
+    if unknown == "error":
+        problems += _category_problems(table, data)
     if problems:
         raise DataError(problems)
     encoding = Encoding(
@@ -85,47 +84,71 @@ def encode_table(
         number_stds=data.number_stds,
         category_values=data.category_values,
     )
-    words = in_words(table, data.categories)
-    problems = [p for name in data.numbers for p in number_problems(table[name], "the table")]
-    codes = encoding.codes(words)
-    if unknown == "error":
-        problems += _unknown_values(words, codes, data)
-    if problems:
-        raise DataError(problems)
-    numbers = encoding.numbers(as_numbers(table, data.numbers)) if data.numbers else None
-    return numbers, codes if data.categories else None
+    numbers = encoding.numbers(in_numbers(table, data.numbers)) if data.numbers else None
+    codes = encoding.codes(in_words(table, data.categories)) if data.categories else None
+    return numbers, codes
 
 
 def column_notes(rows: Rows, encoding: Encoding) -> Iterator[str]:
     """What had to be filled in, one sentence per column."""
     for name, column in zip(rows.number_names, rows.numbers.T, strict=True):
         if missing := int(np.isnan(column).sum()):
-            yield f"column {name!r}: {missing} missing numbers count as the training mean"
-    unseen = (encoding.codes(rows.words) == 0).sum(axis=0) if rows.category_names else ()
-    for name, count in zip(rows.category_names, unseen, strict=True):
-        if count:
-            yield f"column {name!r}: {count} entries are missing or do not occur in training"
+            counts = "number counts" if missing == 1 else "numbers count"
+            yield f"column {name!r}: {missing} missing {counts} as the training mean"
+    codes = encoding.codes(rows.words)
+    for name, words, known in zip(rows.category_names, rows.words.T, codes.T, strict=True):
+        if missing := int((words == "").sum()):
+            entries = "missing entry counts" if missing == 1 else "missing entries count"
+            yield f"column {name!r}: {missing} {entries} as unknown"
+        if unseen := int((known == 0).sum()) - missing:
+            values = "entry does" if unseen == 1 else "entries do"
+            yield f"column {name!r}: {unseen} {values} not occur in training and count as unknown"
 
 
-def as_numbers(table: "pd.DataFrame", names: Sequence[str]) -> NDArray[np.float64]:
-    """Columns as float64 (rows, columns), NaN where an entry is missing."""
-    import pandas as pd
+def _column_problems(table: "pd.DataFrame", data: DataSpec) -> Iterator[str]:
+    names, wanted = list(table.columns), (*data.numbers, *data.categories)
+    for name in wanted:
+        if name not in names:
+            hint = did_you_mean(name, names)
+            yield f"the table lacks the column {name!r}{hint}; the model takes {', '.join(wanted)}"
+        elif names.count(name) > 1:
+            yield f"the table has the column {name!r} twice"
 
-    numbers = np.empty((len(table), len(names)))
-    for at, name in enumerate(names):
-        column: Any = pd.to_numeric(table[name], errors="coerce")
-        numbers[:, at] = column.to_numpy("float64", na_value=np.nan)
-    return numbers
+
+def _present(table: "pd.DataFrame", names: tuple[str, ...]) -> Iterator["pd.Series[Any]"]:
+    once = [name for name in names if list(table.columns).count(name) == 1]
+    return (table[name] for name in once)
 
 
-def _unknown_values(words: NDArray[np.str_], codes: Codes, data: DataSpec) -> Iterator[str]:
-    for at, name in enumerate(data.categories):
-        rows = np.flatnonzero(codes[:, at] == 0)
-        if not len(rows):
-            continue
-        value, known = str(words[rows[0], at]), data.category_values[at]
-        shown = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
-        yield (
-            f"column {name!r}: {value!r} in row {rows[0] + 1} did not occur in training"
-            f"{did_you_mean(value, known)}; known are {shown} (unknown='other' takes any value)"
-        )
+def _number_problems(table: "pd.DataFrame", data: DataSpec) -> Iterator[str]:
+    from torchstudy.data.columns import number_problems
+
+    for column in _present(table, data.numbers):
+        remedy = "give numbers, or leave the entries empty for the mean"
+        yield from number_problems(column, f"column {column.name!r}", remedy)
+
+
+def _category_problems(table: "pd.DataFrame", data: DataSpec) -> Iterator[str]:
+    from torchstudy.data.words import words_of
+
+    values_of = dict(zip(data.categories, data.category_values, strict=True))
+    for column in _present(table, data.categories):
+        known = values_of[str(column.name)]
+        first: dict[str, int] = {}
+        for row, value in enumerate(words_of(column), start=1):
+            if value not in known:
+                first.setdefault(value, row)
+        if first:
+            more = f" and {len(first) - SHOWN} more" if len(first) > SHOWN else ""
+            wrong = ", ".join(_unknown(*item, known) for item in list(first.items())[:SHOWN])
+            shown = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
+            yield (
+                f"column {column.name!r} is unknown to the model: {wrong}{more}; it knows {shown}; "
+                "correct the entries, or say unknown='other' to let any value pass"
+            )
+
+
+def _unknown(value: str, row: int, known: tuple[str, ...]) -> str:
+    if not value:
+        return f"row {row} has none"
+    return f"row {row} has {value!r}{did_you_mean(value, known)}"

@@ -78,9 +78,10 @@ class Images:
     def describe(self) -> dict[str, object]:
         """The declaration as JSON values; equal declarations give equal descriptions."""
         stated = {item.name: getattr(self, item.name) for item in fields(self)}
-        if self.target is None:
-            stated = {name: value for name, value in stated.items() if name not in OF_TABLES}
-        elif self.columns is not None:
+        for name in OF_TABLES:
+            if not stated[name]:
+                del stated[name]
+        if self.columns:
             stated["columns"] = dict(self.columns)
         return {**stated, "source": source_title(self.source)}
 
@@ -97,17 +98,23 @@ class Images:
         if self.target is None:
             given = [name for name in OF_TABLES if getattr(self, name)]
             return [f"data: {name} is for tables; name the target= column too" for name in given]
-        if not isinstance(self.target, str):
+        if not isinstance(self.target, str) or not self.target:
             return [f"data: target is the name of a column, not {_shown(self.target)}"]
         found = []
+        if not isinstance(self.log_target, bool):
+            found.append(f"data: log_target is True or False, not {_shown(self.log_target)}")
+        elif self.log_target and self.task == "classification":
+            found.append("data: log_target is for numbers, but task is 'classification'")
         if self.task not in (None, *TASKS):
             hint = did_you_mean(str(self.task), TASKS)
             found.append(
                 f"data: task is 'classification' or 'regression', not {_shown(self.task)}{hint}"
             )
         if not isinstance(self.columns, Mapping | None):
-            found.append(f"data: columns maps names to kinds, not {_shown(self.columns)}")
-        for name, kind in dict(self.columns or {}).items() if not found else ():
+            return [*found, f"data: columns maps names to kinds, not {_shown(self.columns)}"]
+        for name, kind in (self.columns or {}).items():
+            if not isinstance(name, str):
+                found.append(f"data: columns names columns by text, not {_shown(name)}")
             if kind not in KINDS:
                 kinds = ", ".join(map(repr, KINDS))
                 hint = did_you_mean(str(kind), KINDS)

@@ -80,6 +80,8 @@ class Listing:
     views: int = 1
     rows: Rows | None = None  # None: there is nothing but images and classes
     image_names: Sequence[str] = ()  # one per image; the items' own names if left out
+    noun: str = "images"  # what items are called in sentences
+    notes: tuple[str, ...] = ()
 
     @property
     def has_images(self) -> bool:
@@ -101,10 +103,21 @@ class Listing:
         """What splits are balanced over: the classes, or the bins of a quantity."""
         if not self.is_regression:
             return self.classes
-        return tuple(f"bin {number + 1}" for number in range(int(self.labels.max()) + 1))
+        return tuple(f"bin {number + 1}" for number in range(int(self.labels.max(initial=0)) + 1))
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def bad_images(bad: tuple[BadImage, ...], limit: int = 5) -> str:
+    """One sentence naming the first `limit` images that cannot be used."""
+    shown = "; ".join(f"{image.name!r}: {image.reason}" for image in bad[:limit])
+    more = f"; and {len(bad) - limit} more" if len(bad) > limit else ""
+    noun = "image" if len(bad) == 1 else "images"
+    return (
+        f"data: {len(bad)} {noun} cannot be read ({shown}{more}); repair or remove them, or pass "
+        "on_bad_image='skip'"
+    )
 
 
 def printable(name: str) -> str:

@@ -1,4 +1,4 @@
-"""How many images each split gets, from what is asked and what is there."""
+"""How many items each split gets, from what is asked and what is there."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,15 @@ from torchstudy.data.images import SPLITS, Images
 from torchstudy.data.listing import Part
 
 DEFAULT_SHARE = 0.15  # of what is available, for each of valid, select and test
-AT_LEAST = {"train": 2, "valid": 1, "select": 1, "test": 1}  # images of each class
-LEAST_ROWS = 20  # items with a quantity to predict
+AT_LEAST = {"train": 2, "valid": 1, "select": 1, "test": 1}  # items of each class
+ALIKE_AT_LEAST = 2  # items in a split of quantities: the spread of a single one is 0
+LEAST_ITEMS = 20  # with a quantity to predict
 FIXED = {"valid": Part.VALID, "test": Part.TEST}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`sizes`: images per split; `cut`: the splits taken from the pool; `problems`: sentences."""
+    """`sizes`: items per split; `cut`: the splits taken from the pool; `problems`: sentences."""
 
     sizes: dict[str, int]
     cut: tuple[str, ...]
@@ -27,38 +28,37 @@ class Plan:
 def class_counts(
     labels: NDArray[np.int64], parts: NDArray[np.int8], num_classes: int
 ) -> NDArray[np.int64]:
-    """(part, class): how many images there are."""
+    """(part, class): how many items there are."""
     cells = parts.astype(np.int64) * num_classes + labels
     return np.bincount(cells, minlength=len(Part) * num_classes).reshape(len(Part), num_classes)
 
 
 def planned(
-    images: Images,
-    counts: NDArray[np.int64],
-    classes: Sequence[str],
-    *,
-    are_classes: bool = True,
+    images: Images, counts: NDArray[np.int64], classes: Sequence[str], *, noun: str = "images"
 ) -> Plan:
     """The sizes that `images` asks for, given `counts` of (part, class).
 
-    The `classes` may be bins of a quantity: there may be one only.
+    Without `classes` a quantity is predicted, and the counts are those of its bins.
     """
     if not counts.any():
-        return Plan(sizes={}, cut=(), problems=("data: there are no images that can be used",))
+        return Plan(sizes={}, cut=(), problems=(f"data: there are no {noun} that can be used",))
     fixed = {name: part for name, part in FIXED.items() if counts[part].any()}
     cut = tuple(name for name in SPLITS if name not in fixed)
     pool = int(counts[Part.POOL].sum())
     sizes = {}
     for name in ("valid", "select", "test"):
         available = int(counts[fixed[name]].sum()) if name in fixed else pool
-        default = available if name in fixed else max(round(DEFAULT_SHARE * pool), len(classes))
+        least = len(classes) or ALIKE_AT_LEAST
+        default = available if name in fixed else max(round(DEFAULT_SHARE * pool), least)
         sizes[name] = _asked(getattr(images, name), available, default)
     rest = pool - sum(sizes[name] for name in cut if name != "train")
     sizes = {"train": _asked(images.train, pool, rest), **sizes}
-    problems = [
-        *(_class_problems(counts, cut, fixed, classes) if are_classes else _too_few(pool)),
-        *_size_problems(images, sizes, counts, cut, fixed),
+    plan = Plan(sizes=sizes, cut=cut, problems=())
+    few = _class_problems(counts, cut, fixed, classes, noun) if classes else _too_few(pool, noun)
+    sizes_wrong = _room_problems(plan, pool, noun) or [
+        *_small_splits(images, plan, pool, classes, noun)
     ]
+    problems = [*few, *_fixed_problems(plan, counts, fixed, noun), *sizes_wrong]
     return Plan(sizes=sizes, cut=cut, problems=tuple(problems))
 
 
@@ -69,7 +69,11 @@ def _asked(value: int | float | None, available: int, default: int) -> int:
 
 
 def _class_problems(
-    counts: NDArray[np.int64], cut: tuple[str, ...], fixed: dict[str, Part], classes: Sequence[str]
+    counts: NDArray[np.int64],
+    cut: tuple[str, ...],
+    fixed: dict[str, Part],
+    classes: Sequence[str],
+    noun: str,
 ) -> Iterable[str]:
     if len(classes) < 2:
         yield f"data: there is one class only, {classes[0]!r}; a study needs at least two"
@@ -77,8 +81,8 @@ def _class_problems(
     if few := [label for label, count in enumerate(counts[Part.POOL]) if count < need]:
         parts = ", ".join(f"{AT_LEAST[name]} for {name}" for name in cut)
         yield (
-            f"data: every class needs at least {need} images ({parts}), but "
-            f"{listed(few, counts[Part.POOL], classes)}; add images or remove the class"
+            f"data: every class needs at least {need} {noun} ({parts}), but "
+            f"{listed(few, counts[Part.POOL], classes)}; add {noun} or remove the class"
         )
     for name, part in fixed.items():
         if missing := [label for label, count in enumerate(counts[part]) if count == 0]:
@@ -88,40 +92,43 @@ def _class_problems(
             )
 
 
-def _too_few(pool: int) -> Iterable[str]:
-    if pool < LEAST_ROWS:
-        yield f"data: {pool} items are too few to be split four ways; give at least {LEAST_ROWS}"
+def _too_few(pool: int, noun: str) -> Iterable[str]:
+    if pool < LEAST_ITEMS:
+        yield f"data: {pool} {noun} are too few to be split four ways; give at least {LEAST_ITEMS}"
 
 
-def _size_problems(
-    images: Images,
-    sizes: dict[str, int],
-    counts: NDArray[np.int64],
-    cut: tuple[str, ...],
-    fixed: dict[str, Part],
+def _fixed_problems(
+    plan: Plan, counts: NDArray[np.int64], fixed: dict[str, Part], noun: str
 ) -> Iterable[str]:
-    num_classes = counts.shape[1]
     for name, part in fixed.items():
-        if sizes[name] > (available := int(counts[part].sum())):
-            yield f"data: {name} = {sizes[name]} is more than the {available} images available"
-    pool = int(counts[Part.POOL].sum())
-    if (wanted := sum(sizes[name] for name in cut)) > pool or sizes["train"] < 1:
-        listed_sizes = " + ".join(f"{name} {sizes[name]}" for name in cut if sizes[name] > 0)
-        taken = f"= {wanted}" if sizes["train"] > 0 else "and leave none for train"
-        yield (
-            f"data: the splits ask for {listed_sizes} {taken}, but {pool} images are available; "
-            "ask for less, or name a number for each split"
-        )
-        return
-    for name, size in sizes.items():
-        need = AT_LEAST[name] * num_classes
-        if size < need and pool >= AT_LEAST["train"] * num_classes:
+        if plan.sizes[name] > (available := int(counts[part].sum())):
+            size = plan.sizes[name]
+            yield f"data: {name} = {size} is more than the {available} {noun} available"
+
+
+def _room_problems(plan: Plan, pool: int, noun: str) -> list[str]:
+    sizes = {name: plan.sizes[name] for name in plan.cut}
+    wanted = sum(sizes.values())
+    if wanted <= pool and sizes["train"] >= 1:
+        return []
+    listed_sizes = " + ".join(f"{name} {size}" for name, size in sizes.items() if size > 0)
+    taken = f"= {wanted}" if sizes["train"] > 0 else "and leave none for train"
+    return [
+        f"data: the splits ask for {listed_sizes} {taken}, but {pool} {noun} are available; "
+        "ask for less, or name a number for each split"
+    ]
+
+
+def _small_splits(
+    images: Images, plan: Plan, pool: int, classes: Sequence[str], noun: str
+) -> Iterable[str]:
+    for name, size in plan.sizes.items():
+        need = AT_LEAST[name] * len(classes) if classes else ALIKE_AT_LEAST
+        if size < need and pool >= AT_LEAST["train"] * len(classes):
             given = getattr(images, name)
             asked = f" (asked for {given:g})" if isinstance(given, float) else ""
-            yield (
-                f"data: {name} gets {size} images{asked}, but {num_classes} classes need at "
-                f"least {need}"
-            )
+            needed = f"{len(classes)} classes need" if classes else "a measure of it needs"
+            yield f"data: {name} gets {size} {noun}{asked}, but {needed} at least {need}"
 
 
 def listed(

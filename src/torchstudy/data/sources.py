@@ -15,13 +15,15 @@ from torchstudy.data.fashion import fashion_listing
 from torchstudy.data.folders import folder_listing, visible
 from torchstudy.data.functions import function_listing
 from torchstudy.data.images import Images
-from torchstudy.data.listing import BadImage, Listing
+from torchstudy.data.listing import Listing, bad_images
 from torchstudy.data.planning import Plan, class_counts, planned
+from torchstudy.data.reading import csv_in
 from torchstudy.data.spec import DataSpec
-from torchstudy.data.tables import csv_in, csv_listing
+from torchstudy.data.tables import csv_listing
 from torchstudy.errors import DataError, did_you_mean
 from torchstudy.files import data_folders, find_in_data_folders
 
+CSV = ".csv"
 FOLDER_SIZE = 64  # pixels a side when a folder of images is given without a size
 BUILT_IN: dict[str, Callable[[], Listing]] = {
     "digits": digits_listing,
@@ -83,21 +85,10 @@ def scan(images: Images) -> Scan:
     if problems:
         raise DataError(problems)
     counts = class_counts(listing.labels, listing.parts, len(listing.strata))
-    plan = planned(images, counts, listing.strata, are_classes=not listing.is_regression)
+    plan = planned(images, counts, listing.classes, noun=listing.noun)
     if plan.problems:
         raise DataError(plan.problems)
     return Scan(images=images, listing=listing, shape=_shape(images, listing), plan=plan)
-
-
-def bad_images(bad: tuple[BadImage, ...], limit: int = 5) -> str:
-    """One sentence naming the first `limit` images that cannot be used."""
-    shown = "; ".join(f"{image.name!r}: {image.reason}" for image in bad[:limit])
-    more = f"; and {len(bad) - limit} more" if len(bad) > limit else ""
-    noun = "image" if len(bad) == 1 else "images"
-    return (
-        f"data: {len(bad)} {noun} cannot be read ({shown}{more}); repair or remove them, or pass "
-        "on_bad_image='skip'"
-    )
 
 
 def _shape(images: Images, listing: Listing) -> tuple[int, int, int]:
@@ -121,43 +112,66 @@ def _listing(images: Images) -> Listing:
     if not isinstance(source, str | os.PathLike):
         return function_listing(source, images)
     name = os.fspath(source)
-    if isinstance(source, str) and name in BUILT_IN and images.target is None:
+    is_built_in = isinstance(source, str) and name in BUILT_IN
+    if images.target is not None:
+        if is_built_in:
+            raise DataError(f"data: {name!r} are images with classes, no table; leave target= out")
+        return _table(name, images)
+    if is_built_in:
         return BUILT_IN[name]()
-    path = _found(name)
-    if path.is_file() and is_archive(path):
-        path = extracted(path)
-    if images.target is not None and (path.is_dir() or path.suffix.lower() == ".csv"):
-        return csv_listing(csv_in(path, name) if path.is_dir() else path, name, images)
-    if path.suffix.lower() == ".csv":
-        raise DataError(f"data: {name!r} is a table; name the column to predict with target=")
+    path = _unpacked(_found(name, SUFFIXES))
     if path.is_dir():
         return folder_listing(path, name)
+    if path.suffix.lower() == CSV:
+        raise DataError(f"data: {name!r} is a table; name the column to predict with target=")
     kinds = ", ".join(SUFFIXES)
     raise DataError(f"data: {path} is neither a folder nor an archive ({kinds})")
 
 
-def _found(name: str) -> Path:
+def _table(name: str, images: Images) -> Listing:
+    path = _unpacked(_found(name, (*SUFFIXES, CSV)))
+    if path.is_dir():
+        return csv_listing(csv_in(path, name), name, images)
+    if path.suffix.lower() == CSV:
+        return csv_listing(path, name, images)
+    kinds = ", ".join(SUFFIXES)
+    raise DataError(
+        f"data: with target=, {path} is to be a CSV file, or a folder or archive ({kinds}) with one"
+    )
+
+
+def _unpacked(path: Path) -> Path:
+    return extracted(path) if path.is_file() and is_archive(path) else path
+
+
+def _found(name: str, suffixes: tuple[str, ...]) -> Path:
+    """Where the folder or file called `name`, with or without one of the suffixes, lies."""
     try:
-        for candidate in (name, *(name + suffix for suffix in SUFFIXES)):
+        for candidate in (name, *(name + suffix for suffix in suffixes)):
             if path := find_in_data_folders(candidate):
                 return path
     except (OSError, RuntimeError, ValueError) as error:  # too long, not permitted, no such user
         raise DataError(f"data: {name!r} cannot be looked up ({error})") from error
     folders = data_folders()
-    known = [*BUILT_IN, *(entry for folder in folders for entry in _offered(folder))]
+    known = [*BUILT_IN, *(entry for folder in folders for entry in _offered(folder, suffixes))]
+    known += [str(Path(name).parent / beside) for beside in _offered(Path(name).parent, suffixes)]
     hint = did_you_mean(name, known) or did_you_mean(name.lower(), known)
     searched = ", ".join(str(folder) for folder in folders)
+    kinds = "CSV file, folder or archive" if CSV in suffixes else "folder or archive"
     raise DataError(
-        f"data: {name!r} is no known name ({', '.join(BUILT_IN)}) and no folder or archive here "
+        f"data: {name!r} is no known name ({', '.join(BUILT_IN)}) and no {kinds} here "
         f"or in {searched}{hint}; other folders can be named in TORCHSTUDY_DATA"
     )
 
 
-def _offered(folder: Path, limit: int = 1000) -> list[str]:
-    """The names that would be found in a data folder: folders, and archives without suffix."""
+def _offered(folder: Path, suffixes: tuple[str, ...], limit: int = 1000) -> list[str]:
+    """The names that would be found in a data folder: folders, and files of these kinds.
+
+    Archives are offered without their suffix, as they may be named.
+    """
     try:
         entries = visible(folder)[:limit]
     except OSError:  # a data folder that is not there offers nothing
         return []
-    names = [entry.name for entry in entries if entry.is_dir() or is_archive(Path(entry.name))]
+    names = [entry.name for entry in entries if entry.is_dir() or entry.name.endswith(suffixes)]
     return [next((n[: -len(s)] for s in SUFFIXES if n.lower().endswith(s)), n) for n in names]

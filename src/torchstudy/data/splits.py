@@ -1,7 +1,7 @@
-"""Which image goes into which split: by content and seed, stratified, duplicates kept together."""
+"""Which item goes into which split: by content and seed, stratified, duplicates kept together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from torchstudy.data.images import SPLITS
 from torchstudy.data.listing import Part
-from torchstudy.data.planning import AT_LEAST, FIXED, Plan, listed
+from torchstudy.data.planning import ALIKE_AT_LEAST, AT_LEAST, FIXED, Plan, listed
 from torchstudy.errors import DataError
 
 UNUSED = -1
@@ -21,9 +21,10 @@ Mask: TypeAlias = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Items:
-    """What a split depends on, one entry per image.
+    """What a split depends on, one entry per item.
 
     `groups` is equal for duplicates; `ranks` is a random order that depends on content and seed.
+    `labels` may be bins of a quantity: then a split may lack one of them.
     """
 
     labels: Ints
@@ -31,6 +32,7 @@ class Items:
     groups: Ints
     ranks: NDArray[np.uint64]
     classes: Sequence[str]
+    are_bins: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ def random_ranks(hashes: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
 
 
 def split_items(items: Items, plan: Plan) -> Split:
-    """Cut `items` as planned; DataError when duplicates leave a class too few distinct images."""
+    """Cut `items` as planned; DataError when duplicates leave too few distinct ones."""
     repeats = _repeats_of_fixed(items)
     owner = np.full(len(items.labels), UNUSED, dtype=np.int64)
     for name, part in FIXED.items():
@@ -103,6 +105,7 @@ def _take_fixed(owner: Ints, items: Items, inside: Mask, name: str, size: int) -
 
 def _cut_pool(owner: Ints, items: Items, pool: Mask, plan: Plan) -> None:
     names = [name for name in ORDER if name in plan.cut]
+    _check_enough(items, pool, names)
     left = _targets(items, pool, plan, names)
     numbers, sizes = np.unique(items.groups[pool], return_counts=True)
     shared = np.isin(items.groups, numbers[sizes > 1]) & pool
@@ -115,6 +118,8 @@ def _cut_pool(owner: Ints, items: Items, pool: Mask, plan: Plan) -> None:
         stops = np.cumsum(np.maximum(left[: len(names), label], 0))
         for name, chosen in zip(names, np.split(ordered, stops)[:-1], strict=True):
             owner[chosen] = SPLITS.index(name)
+    if items.are_bins:  # no split may be empty, but any may lack a bin
+        items = replace(items, labels=np.zeros_like(items.labels), classes=("all",))
     _fill_empty(owner, items, pool, names)
 
 
@@ -129,18 +134,27 @@ def _by_class(items: Items, chosen: Mask) -> list[Ints]:
 def _targets(items: Items, pool: Mask, plan: Plan, names: list[str]) -> Ints:
     """(split, class) counts in the order of `names`; a last row if some are in no split."""
     left = np.bincount(items.labels[pool], minlength=len(items.classes))
-    _check_enough(items, pool, left, names)
+    least = dict.fromkeys(names, 0) if items.are_bins else AT_LEAST
     rows = []
     for position, name in enumerate(names):
-        reserved = sum(AT_LEAST[later] for later in names[position + 1 :])
+        reserved = sum(least[later] for later in names[position + 1 :])
         size = min(plan.sizes[name], int(left.sum()))
-        lower = np.minimum(AT_LEAST[name], left)
+        lower = np.minimum(least[name], left)
         rows.append(allocation(left, size, lower, np.maximum(left - reserved, lower)))
         left = left - rows[-1]
     return np.stack([*rows, left] if left.any() else rows)
 
 
-def _check_enough(items: Items, pool: Mask, counts: Ints, names: list[str]) -> None:
+def _check_enough(items: Items, pool: Mask, names: list[str]) -> None:
+    if items.are_bins:
+        different, least = len(np.unique(items.groups[pool])), ALIKE_AT_LEAST * len(names)
+        if different < least:
+            raise DataError(
+                f"data: counting copies once there are {different}, too few to be cut into "
+                f"{', '.join(names)}; at least {least} must be different"
+            )
+        return
+    counts = np.bincount(items.labels[pool], minlength=len(items.classes))
     pairs = np.unique(items.groups[pool] * len(items.classes) + items.labels[pool])
     distinct = np.bincount(pairs % len(items.classes), minlength=len(items.classes))
     need = sum(AT_LEAST[name] for name in names)

@@ -1,81 +1,65 @@
-"""Rows of a table as items: a CSV file, a folder or archive with one, or a function's DataFrame."""
+"""Rows of a table as items: what is in the columns, the images they name, what is predicted."""
 
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from torchstudy.data.columns import Columns, columns_of, paths_of
-from torchstudy.data.encoding import as_numbers
-from torchstudy.data.folders import visible
+from torchstudy.data.columns import Columns, columns_of
 from torchstudy.data.images import Images
-from torchstudy.data.listing import BadImage, Listing, Part, Rows, printable
+from torchstudy.data.listing import BadImage, Listing, Part, Rows, bad_images, printable
 from torchstudy.data.pictures import is_grey_file, open_picture
+from torchstudy.data.reading import csv_table
 from torchstudy.data.stamps import stamped
-from torchstudy.data.words import in_words, word
+from torchstudy.data.words import in_numbers, in_words, numbers_of, text_names, words_of
 from torchstudy.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FORMAT = 2  # raised whenever rows are read, binned or compared in another way
 BINS = 10  # of a quantity, so that splits have alike targets
 ITEMS_PER_BIN = 10
 
 
-def csv_in(folder: Path, title: str) -> Path:
-    """The only CSV file at the top of a folder, or of the only folder in it."""
-    place = folder
-    while True:
-        entries = visible(place)
-        found = [Path(entry.path) for entry in entries if entry.name.lower().endswith(".csv")]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = ", ".join(repr(path.name) for path in found[:5])
-            raise DataError(f"data: {title!r} holds several CSV files ({names}); name one of them")
-        if len(entries) != 1 or not entries[0].is_dir():
-            raise DataError(f"data: target= is given, but {title!r} holds no CSV file")
-        place = Path(entries[0].path)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pictures:
+    """The images of the rows in `kept`, row by row, and those that are not there."""
+
+    kept: list[int]
+    paths: list[str]
+    names: list[str]
+    bad: tuple[BadImage, ...]
 
 
 def csv_listing(path: Path, title: str, images: Images) -> Listing:
-    """The rows of a CSV file with a header, UTF-8; DataError lists all that is wrong."""
-    import pandas as pd
-
-    try:
-        header = pd.read_csv(path, header=None, nrows=1, dtype=str, encoding="utf-8-sig")
-        table = pd.read_csv(path, encoding="utf-8-sig", low_memory=False)
-    except UnicodeDecodeError as error:
-        raise DataError(f"data: {path} is not UTF-8 ({error.reason}); save it as UTF-8") from None
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, ValueError) as error:
-        raise DataError(f"data: {path} is no CSV table ({error})") from None
-    except OSError as error:
-        raise DataError(f"data: {path} cannot be read ({error.strerror})") from None
-    # pandas renames a second "a" to "a.1"; the header says what is in the file.
-    table.columns = [str(name).strip() for name in header.iloc[0]][: table.shape[1]]
-    state = stamped(str(path.resolve()), os.stat(path))
-    return _listing(table, title, images, folder=path.parent, state=state)
+    """The rows of a CSV file; paths of images are below its folder. DataError lists problems."""
+    table, notes = csv_table(path, title)
+    return _listing(table, title, images, folder=path.parent, notes=notes)
 
 
 def frame_listing(table: "pd.DataFrame", title: str, images: Images) -> Listing:
     """The rows of a DataFrame; relative paths of images are below the current folder."""
-    import pandas as pd
-
-    hashed = pd.util.hash_pandas_object(table.astype(str), index=False).to_numpy()
-    return _listing(table, title, images, folder=Path.cwd(), state=hashed.tobytes())
+    return _listing(text_names(table), title, images, folder=Path.cwd())
 
 
 def _listing(
-    table: "pd.DataFrame", title: str, images: Images, *, folder: Path, state: bytes
+    table: "pd.DataFrame",
+    title: str,
+    images: Images,
+    *,
+    folder: Path,
+    notes: tuple[str, ...] = (),
 ) -> Listing:
     assert images.target is not None
     if table.empty:
         raise DataError(f"data: {title} has no rows")
-    columns = columns_of(
+    columns, problems = columns_of(
         table,
         title=title,
         target=images.target,
@@ -83,81 +67,102 @@ def _listing(
         task=images.task,
         log_target=images.log_target,
     )
-    paths = paths_of(table, columns, folder)
-    views = max(1, len(columns.images))
-    kept, bad = _usable_rows(paths, views if columns.images else 0, len(table))
-    table = table.iloc[kept].reset_index(drop=True)
-    paths = [path for row in kept for path in paths[row * views : (row + 1) * views]]
+    pictures = _pictures(table, columns.images, folder)
+    if pictures.bad and images.on_bad_image == "error":
+        problems.append(bad_images(pictures.bad))
+    if problems:
+        raise DataError(problems)
+    table = table.iloc[pictures.kept].reset_index(drop=True)
     rows, labels, classes = _rows(table, columns, log_target=images.log_target)
-    digest = hashlib.sha256(repr((title, columns, images.log_target, bad)).encode() + state)
-    for path in paths:
-        digest.update(stamped(path, os.stat(path)))
-    has_images = bool(columns.images)
     return Listing(
         title=title,
         classes=classes,
-        names=[f"{title}/row {row + 1}" for row in kept],
+        names=[f"row {row + 1}" for row in pictures.kept],
         labels=labels,
         parts=np.full(len(table), Part.POOL, dtype=np.int8),
-        shape=None if has_images else (0, 0, 0),
-        stamp=digest.hexdigest(),
-        reader=lambda: lambda item: open_picture(paths[item]),
-        is_grey=lambda: all(map(is_grey_file, paths)),
-        bad=bad,
+        shape=None if columns.images else (0, 0, 0),
+        stamp=_stamp((FORMAT, title, columns, classes), rows, labels, pictures),
+        reader=lambda: lambda image: open_picture(pictures.paths[image]),
+        is_grey=lambda: all(map(is_grey_file, pictures.paths)),
+        bad=pictures.bad,
         target=f"log {columns.target}" if images.log_target else columns.target,
-        views=views,
+        views=max(1, len(columns.images)),
         rows=rows,
-        image_names=[printable(path) for path in paths],
+        image_names=pictures.names,
+        noun="rows",
+        notes=notes,
     )
 
 
-def _usable_rows(
-    paths: Sequence[str], views: int, num_rows: int
-) -> tuple[list[int], tuple[BadImage, ...]]:
-    """The rows whose images are all there, and the images that are not."""
-    if not views:
-        return list(range(num_rows)), ()
-    kept, bad = [], []
-    for row in range(num_rows):
-        own = paths[row * views : (row + 1) * views]
-        missing = [path for path in own if not os.path.isfile(path)]
-        if missing:
-            reason = f"row {row + 1} names it, but there is no such file"
-            bad += [BadImage(name=printable(path), reason=reason) for path in missing]
-        else:
+def _pictures(table: "pd.DataFrame", columns: tuple[str, ...], folder: Path) -> _Pictures:
+    given = in_words(table, columns)
+    kept: list[int] = []
+    paths: list[str] = []
+    names: list[str] = []
+    bad: list[BadImage] = []
+    for row, own in enumerate(given.tolist()):
+        own_paths = [str(folder / name) if name else "" for name in own]
+        own_names = [f"row {row + 1}, {printable(name)}" for name in own]
+        wrong = [at for at, path in enumerate(own_paths) if not os.path.isfile(path)]
+        for at in wrong:
+            name = own_names[at] if own[at] else f"row {row + 1}, column {columns[at]}"
+            reason = "no such file" if own[at] else "names no image"
+            bad.append(BadImage(name=name, reason=reason))
+        if not wrong:
             kept.append(row)
-    return kept, tuple(bad)
+            paths += own_paths
+            names += own_names
+    return _Pictures(kept=kept, paths=paths, names=names, bad=tuple(bad))
 
 
 def _rows(
     table: "pd.DataFrame", columns: Columns, *, log_target: bool
 ) -> tuple[Rows, NDArray[np.int64], tuple[str, ...]]:
     """The columns as arrays, a class or bin per row, and the names of the classes."""
-    import pandas as pd
-
     target = table[columns.target]
     values: NDArray[np.float64] | None = None
     classes: tuple[str, ...] = ()
     if columns.task == "regression":
-        values = pd.to_numeric(target).to_numpy("float64")
-        values = np.log(values) if log_target else values
+        values = np.log(numbers_of(target)) if log_target else numbers_of(target)
         labels = quantile_bins(values)
     else:
-        named = np.array([word(value) for value in target])
-        found, codes = np.unique(named, return_inverse=True)
-        labels, classes = codes.astype(np.int64), tuple(found.tolist())
+        labels, classes = _classes(target)
     rows = Rows(
         number_names=columns.numbers,
         category_names=columns.categories,
-        numbers=as_numbers(table, columns.numbers),
+        numbers=in_numbers(table, columns.numbers),
         words=in_words(table, columns.categories),
         values=values,
     )
     return rows, labels, classes
 
 
+def _classes(target: "pd.Series[Any]") -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """A class number per row, and the names: as text, but numbers in their own order."""
+    words, numbers = words_of(target), numbers_of(target)
+    places = dict(zip(words, numbers.tolist(), strict=True))
+    names = sorted(places) if np.isnan(numbers).any() else sorted(places, key=places.__getitem__)
+    code = {name: number for number, name in enumerate(names)}
+    return np.array([code[name] for name in words], dtype=np.int64), tuple(names)
+
+
 def quantile_bins(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The quantile bin of every value, with at least ten items in a bin."""
+    """The quantile bin of every value: about ten items or more in each, equal values together."""
     count = max(1, min(BINS, len(values) // ITEMS_PER_BIN))
-    ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable")
-    return (ranks * count // len(values)).astype(np.int64)
+    cuts = np.sort(values)[np.arange(1, count) * len(values) // count]
+    bins = np.searchsorted(np.unique(cuts), values, side="right")
+    numbered: NDArray[np.int64] = np.unique(bins, return_inverse=True)[1].astype(np.int64)
+    return numbered
+
+
+def _stamp(
+    context: Sequence[object], rows: Rows, labels: NDArray[np.int64], pictures: _Pictures
+) -> str:
+    """What identifies the rows, their target, and the state of every image."""
+    digest = hashlib.sha256(repr((*context, pictures.names, pictures.bad)).encode())
+    values = labels if rows.values is None else rows.values
+    for array in (rows.numbers, rows.words, values):
+        digest.update(repr((array.shape, array.dtype)).encode() + array.tobytes())
+    for path in pictures.paths:
+        digest.update(stamped(path, os.stat(path)))
+    return digest.hexdigest()
