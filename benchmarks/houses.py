@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from torchstudy import Images
 from torchstudy.data.dataset import ImageData, prepare
+from torchstudy.data.spec import DataSpec
 from torchstudy.families.base import Family
 from torchstudy.families.linear import LinearModel
 from torchstudy.families.mlp import MLP
@@ -50,14 +51,13 @@ BRANCHES = {
 BASELINES: dict[str, Family] = {"table, MLP": MLP(), "table, ridge": LinearModel()}
 
 
-def houses(zipcode: str) -> ImageData:
+def houses() -> ImageData:
     """The houses; nearly all of them as one split, so that every zipcode has a code."""
-    columns = {"id": "ignore", "zipcode": zipcode}
     images = Images(
         "houses",
         target="price",
         log_target=True,
-        columns=columns,
+        columns={"id": "ignore", "zipcode": "category"},
         size=128,
         train=505,
         valid=10,
@@ -65,6 +65,12 @@ def houses(zipcode: str) -> ImageData:
         test=10,
     )
     return prepare(images, seed=0)
+
+
+def without_categories(data: ImageData) -> ImageData:
+    """The same data as if the table had no zipcode."""
+    spec = replace(data.spec, categories=(), category_values=())
+    return replace(data, spec=spec, categories=None)
 
 
 def folds(count: int, seed: int) -> Iterator[tuple[NDArray[np.int64], ...]]:
@@ -77,8 +83,8 @@ def folds(count: int, seed: int) -> Iterator[tuple[NDArray[np.int64], ...]]:
 
 def fold_of(
     data: ImageData, features: NDArray[np.float32], rows: tuple[NDArray[np.int64], ...]
-) -> tuple[ImageData, list[Split]]:
-    """The data with columns and target as the first of `rows` has them, and a split for each."""
+) -> tuple[DataSpec, list[Split]]:
+    """Columns and target as the first of `rows` has them, and a split for each."""
     learned = rows[0]
     assert data.numbers is not None
     numbers = data.numbers - data.numbers[learned].mean(axis=0)
@@ -110,12 +116,11 @@ def fold_of(
         )
         for part in rows
     ]
-    return replace(data, spec=spec), splits
+    return spec, splits
 
 
-def r2_on_fold(family: Family, data: ImageData, splits: list[Split], seed: int) -> float:
+def r2_on_fold(family: Family, spec: DataSpec, splits: list[Split], seed: int) -> float:
     """R2 on the fold's test rows, of the epoch that was best on its valid rows."""
-    spec = data.spec
     lesson = Lesson(
         build=lambda: family.build(spec),
         phases=family.phases(spec, TRAINING),
@@ -134,25 +139,25 @@ def r2_on_fold(family: Family, data: ImageData, splits: list[Split], seed: int) 
 
 def measured(repeats: int) -> Iterator[dict[str, object]]:
     """A row per set of columns and family: R2 of every fold, their mean and spread."""
-    encoder = BRANCHES["both"].encoder(houses("category").spec)
+    data = houses()
+    encoder = BRANCHES["both"].encoder(data.spec)
     assert encoder is not None
-    for zipcode in ("category", "ignore"):
-        data = houses(zipcode)
-        items = np.arange(len(data.targets))
-        features = cached_features(
-            encoder, data.pixels, items, data_key=data.handle.folder.name, on_note=print
-        )
+    items = np.arange(len(data.targets))
+    key = data.handle.folder.name
+    features = cached_features(encoder, data.pixels, items, data_key=key, on_note=print)
+    for has_zipcode in (True, False):
+        given = data if has_zipcode else without_categories(data)
         for name, family in {**BRANCHES, **BASELINES}.items():
-            if name == "four views" and zipcode == "ignore":
+            if name == "four views" and not has_zipcode:
                 continue  # the images know of no zipcode
             scores = [
-                r2_on_fold(family, *fold_of(data, features, rows), seed)
+                r2_on_fold(family, *fold_of(given, features, rows), seed)
                 for seed in range(repeats)
                 for rows in folds(len(items), seed)
             ]
             yield {
                 "inputs": name,
-                "zipcode": zipcode == "category",
+                "zipcode": has_zipcode,
                 "mean": round(statistics.fmean(scores), 3),
                 "spread of folds": round(statistics.stdev(scores), 3),
                 "folds": [round(score, 3) for score in scores],

@@ -61,13 +61,14 @@ DECLARATIONS: dict[str, tuple[str, str]] = {
     "a metric that does not exist": (
         with_(maximize='"acuracy"'),
         "objective: CNN does not report 'acuracy' (did you mean 'accuracy'?); it reports "
-        "accuracy, loss",
+        "accuracy, loss, mse, mae, r2",
     ),
     "an objective that one of the families does not report": (
         with_(
             families="[CNN, AutoencoderProbe]", maximize="None", minimize='"reconstruction_error"'
         ).replace('"CNN.width"', '"width"'),
-        "objective: CNN does not report 'reconstruction_error'; it reports accuracy, loss",
+        "objective: CNN does not report 'reconstruction_error'; it reports accuracy, loss, mse, "
+        "mae, r2",
     ),
     "unknown hyperparameters and families in space": (
         with_(space='{"learning_rat": 0.1, "CNN.widht": 8, "CMN.depth": 1}'),

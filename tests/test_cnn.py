@@ -186,6 +186,16 @@ def test_a_block_with_skip_is_the_sum_of_its_two_ways() -> None:
     assert block.shortcut[0].kernel_size == (1, 1)
 
 
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_global_pooling_takes_one_number_of_each_map(pooling: str) -> None:
+    net = CNN(depth=1, width=4, global_pooling=pooling).build(GREY).eval()
+    assert isinstance(net, nn.Sequential)
+    images = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    maps = net[:-4](images)
+    expected = maps.amax(dim=(2, 3)) if pooling == "max" else maps.mean(dim=(2, 3))
+    assert torch.allclose(net[:-2](images), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("channels", "groups"), [(3, 1), (8, 2), (11, 1), (12, 3), (32, 8), (64, 16), (512, 32)]
 )

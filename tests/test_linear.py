@@ -105,6 +105,14 @@ def test_a_table_of_numbers_and_categories_is_fitted_without_gradient_steps() ->
         fit.function(net, split)
         metrics = config.score(net, data, split.in_order())
     assert metrics["r2"] == pytest.approx(1, abs=1e-4)
+    (fit,) = LinearModel(regularisation=50.0).phases(data, TrainingConfig())
+    assert isinstance(fit, Fit)
+    fit.function(net, split)
+    columns = np.hstack([numbers.numpy(), np.eye(4)[codes[:, 0]][:, 1:]])
+    reference = Ridge(alpha=50.0).fit(columns, prices.double().numpy())
+    found = config.predict(net, data, next(split.in_order()))
+    assert found is not None
+    assert found.detach().numpy() == pytest.approx(reference.predict(columns), abs=1e-4)
     unknown = replace(
         next(split.take(torch.arange(2)).in_order()), categories=torch.zeros(2, 1).long()
     )
@@ -114,16 +122,20 @@ def test_a_table_of_numbers_and_categories_is_fitted_without_gradient_steps() ->
 
 
 def test_pixels_are_standardised_by_the_training_items(striped: ImageData, tmp_path: Path) -> None:
-    outcome, rows = run_job(job_for(LinearModel, striped, tmp_path, epochs=9))
+    outcome, rows = run_job(
+        job_for(LinearModel, striped, tmp_path, {"regularisation": 1000.0}, epochs=9)
+    )
     assert outcome.status is Status.COMPLETED, outcome.reason
     assert len(rows) == 1
     assert outcome.metrics["valid_accuracy"] > 0.9  # chance is a third
     train = striped.splits["train"]
     pixels = striped.pixels.reshape(len(striped.pixels), -1) / 255.0
-    reference = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=1000))
     reference.fit(pixels[train], striped.targets[train])
-    saved = np.load(tmp_path / "valid.npz")["predicted"]
-    assert saved.tolist() == reference.predict(pixels[striped.splits["valid"]]).tolist()
+    probabilities = reference.predict_proba(pixels[striped.splits["valid"]])
+    saved = np.load(tmp_path / "valid.npz")
+    assert saved["predicted"].tolist() == probabilities.argmax(axis=1).tolist()
+    assert saved["confidence"] == pytest.approx(probabilities.max(axis=1), abs=2e-3)
 
 
 def test_its_one_hyperparameter_is_the_regularisation() -> None:

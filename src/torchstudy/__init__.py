@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from torchstudy.families.cnn import CNN
     from torchstudy.families.compression import Autoencoder
     from torchstudy.families.denoising import Denoiser
+    from torchstudy.families.gan import GAN
     from torchstudy.families.linear import LinearModel
     from torchstudy.families.mlp import MLP
     from torchstudy.families.multi_input import MultiInput
-    from torchstudy.families.pretraining import PretrainedEncoder
     from torchstudy.families.phases import Fit, FrozenEncoder, Phase
+    from torchstudy.families.pretraining import PretrainedEncoder
     from torchstudy.families.transfer import Transfer
     from torchstudy.models.saved import SavedModel, load_model
     from torchstudy.report.page import write_report
@@ -68,6 +69,7 @@ _HOMES = {
     "torchstudy.families.cnn": ("CNN",),
     "torchstudy.families.compression": ("Autoencoder",),
     "torchstudy.families.denoising": ("Denoiser",),
+    "torchstudy.families.gan": ("GAN",),
     "torchstudy.families.linear": ("LinearModel",),
     "torchstudy.families.mlp": ("MLP",),
     "torchstudy.families.multi_input": ("MultiInput",),
@@ -105,6 +107,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "PretrainedEncoder",
     "Autoencoder",
     "Denoiser",
+    "GAN",
     "register_backbone",
     "Family",
     "family",

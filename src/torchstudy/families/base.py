@@ -199,6 +199,7 @@ def domains_with_training(cls: type[Family]) -> dict[str, Domain]:
         if isinstance(found, str):
             raise SpaceError(f"{cls.__name__}.training_space: {name} {found}")
         shared[name] = found[0]
+    shared = {name: domain for name, domain in shared.items() if _can_exist(domain, shared)}
     shared |= domains_of(Augmentation)
     condition = tuple(cls.training_when.items())
     if condition:
@@ -207,3 +208,8 @@ def domains_with_training(cls: type[Family]) -> dict[str, Domain]:
             for name, domain in shared.items()
         }
     return {**domains_of(cls), **shared}
+
+
+def _can_exist(domain: Domain, others: Mapping[str, Domain]) -> bool:
+    """Whether the parents of a condition may still take the values that it asks for."""
+    return all(others[parent].problem(value) is None for parent, value in domain.when)

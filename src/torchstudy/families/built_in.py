@@ -5,6 +5,7 @@ from torchstudy.families.base import Family
 from torchstudy.families.cnn import CNN
 from torchstudy.families.compression import Autoencoder
 from torchstudy.families.denoising import Denoiser
+from torchstudy.families.gan import GAN
 from torchstudy.families.linear import LinearModel
 from torchstudy.families.mlp import MLP
 from torchstudy.families.multi_input import MultiInput
@@ -21,4 +22,5 @@ BUILT_IN: tuple[type[Family], ...] = (
     PretrainedEncoder,
     Autoencoder,
     Denoiser,
+    GAN,
 )

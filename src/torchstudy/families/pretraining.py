@@ -29,24 +29,25 @@ from torchstudy.training.optim import TrainingConfig
 
 @family
 class PretrainedEncoder(Family):
-    """Convolutions that first learn to restore all training images, then to answer from few labels.
+    """Convolutions that first learn to rebuild all training images, then to answer from few labels.
 
-    In the first `pretraining_share` of the epochs a denoising autoencoder (Vincent et al. 2010)
-    sees every training image, with noise of spread `corruption` and without its label; after that
-    its encoder gets a linear layer and both learn from `labels` training items, `passes` times an
-    epoch. `pretraining="none"` leaves the first part out and the second as it is.
+    In the first `pretraining_share` of the epochs an autoencoder sees every training image without
+    its label, and with `corruption` above 0 with noise of that spread to take out (Vincent et al.
+    2010). After that its encoder gets a linear layer, and both learn from `labels` training items,
+    `passes` times an epoch, the encoder at `encoder_rate` of the learning rate.
+    `pretraining="none"` leaves the first part out and the second as it is: those epochs are idle.
     """
 
     pretraining: str = Choice("autoencoder", "none", default="autoencoder")
     labels: int = 500
     pretraining_share: float = 0.5
     passes: int = 10
-    depth: int = Int(1, 3, default=2)
-    width: int = Int(8, 64, log=True, default=32)
+    depth: int = Int(1, 3, default=3)
+    width: int = Int(8, 64, log=True, default=16)
     normalisation: str = Choice("none", "batch", default="batch")
     activation: str = Choice("relu", "leaky-relu", "gelu", "silu", default="relu")
     dropout: float = Float(0.0, 0.5, default=0.2)
-    corruption: float = Float(0.0, 0.6, default=0.3, when={"pretraining": "autoencoder"})
+    corruption: float = Float(0.0, 0.6, default=0.0, when={"pretraining": "autoencoder"})
     encoder_rate: float = Float(
         0.1, 1.0, log=True, default=1.0, when={"pretraining": "autoencoder"}
     )
@@ -112,11 +113,11 @@ class PretrainedEncoder(Family):
         count = min(self.labels, len(order))
         if train.targets.is_floating_point():
             return train.take(order[_spread(len(order), count)])
-        sizes = torch.bincount(train.targets)
-        sizes = sizes[sizes > 0].tolist()
+        sizes = [size for size in torch.bincount(train.targets).tolist() if size]
+        members = torch.split(order, sizes)
         chosen = [
-            members[_spread(len(members), number)]
-            for members, number in zip(order.split(sizes), _shares(sizes, count), strict=True)
+            some[_spread(len(some), number)]
+            for some, number in zip(members, _shares(sizes, count), strict=True)
         ]
         return train.take(torch.cat(chosen))
 
