@@ -5,9 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from tests.test_limits import width_and_rate
 from torch import nn
 
-from torchstudy import CNN, Float, Int, Study, Transfer, run
+from torchstudy import CNN, Float, Int, MultiInput, Study, Transfer, run
 from torchstudy.data.dataset import ImageData
 from torchstudy.data.spec import DataSpec
 from torchstudy.errors import StudyError
@@ -17,6 +18,7 @@ from torchstudy.models.costs import costs_of
 from torchstudy.models.limits import Limits
 from torchstudy.models.summary import layer_table
 from torchstudy.records import COSTS
+from torchstudy.training.batches import Batch
 
 DIGITS = DataSpec(source="x", channels=1, height=8, width=8, classes=tuple("abc"), num_train=10)
 
@@ -46,6 +48,49 @@ def test_costs_are_those_counted_by_hand() -> None:
     assert tuple(costs) == COSTS
 
 
+@family
+class Attending(Family):
+    """Rows of an image that attend to each other, in torch's own layer."""
+
+    def build(self, data: DataSpec) -> nn.Module:
+        layer = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, batch_first=True)
+        return nn.Sequential(nn.Flatten(0, 1), layer, nn.Flatten(), nn.Linear(64, 3))
+
+
+def test_attention_is_counted() -> None:
+    projections = 4 * 8 * 8 * 8  # query, key, value and output, of 8 rows with 8 numbers
+    scores_and_sums = 2 * 8 * 8 * 8
+    others = 2 * 8 * 8 * 16 + 64 * 3
+    was_fast = torch.backends.mha.get_fastpath_enabled()
+    costs = costs_of(Attending(), DIGITS, with_latency=False)
+    assert costs["flops"] == 2 * (projections + scores_and_sums + others)
+    assert torch.backends.mha.get_fastpath_enabled() is was_fast
+
+
+def test_a_latency_is_that_of_one_thread_after_which_there_are_as_many_as_before() -> None:
+    seen: set[int] = set()
+
+    @family
+    class Watched(Family):
+        def build(self, data: DataSpec) -> nn.Module:
+            return nn.Linear(1, 1)
+
+        def outputs(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+            seen.add(torch.get_num_threads())
+            return batch.inputs
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        costs_of(Watched(), DIGITS, with_latency=False)
+        assert seen == {3}
+        costs_of(Watched(), DIGITS)
+        assert seen == {1, 3}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_costs_leave_the_random_state_and_the_numbers_as_they_are(striped: ImageData) -> None:
     before = torch.get_rng_state()
     first = costs_of(CNN(), striped.spec, with_latency=False)
@@ -61,15 +106,17 @@ def test_a_frozen_backbone_counts() -> None:
     assert costs["parameters"] == frozen + 513 * 3
 
 
-@pytest.mark.parametrize("cls", [cls for cls in BUILT_IN if cls.needs_images])
-def test_every_family_has_costs_and_layers(cls: type[Family], striped: ImageData) -> None:
-    if cls().problems(striped.spec):
-        pytest.skip("the family is for tables")
-    table = layer_table(cls(), striped.spec)
+@pytest.mark.parametrize("cls", BUILT_IN)
+def test_every_family_has_costs_and_layers(
+    cls: type[Family], striped: ImageData, tabled: ImageData
+) -> None:
+    spec = tabled.spec if cls is MultiInput else striped.spec
+    table = layer_table(cls(), spec)
     assert list(table) == ["layer", "kind", "output_shape", "parameters", "multiply_adds"]
     assert len(table) > 1
-    costs = costs_of(cls(), striped.spec, with_latency=False)
+    costs = costs_of(cls(), spec, with_latency=False)
     assert 0 < table["parameters"].sum() <= costs["parameters"]
+    assert 2 * table["multiply_adds"].sum() == costs["flops"]
 
 
 def test_the_layers_of_a_network_in_order() -> None:
@@ -128,7 +175,7 @@ def test_no_configuration_above_a_limit_is_trained(
 
 
 def test_a_limit_out_of_reach_is_said_before_anything_is_trained(striped: ImageData) -> None:
-    limited = study(limits={"parameters": 10, "flops": 1e9})
+    limited = study(limits={"parameters": 10, "flops": 1e9}, space=width_and_rate())
     with pytest.raises(StudyError) as caught:
         Limits(limited, striped.spec).check()
     (problem,) = caught.value.problems
@@ -164,7 +211,9 @@ def test_limits_are_part_of_what_makes_results_comparable() -> None:
     assert study(limits={"flops": 1e6}).describe()["limits"] == {"flops": 1e6}
 
 
+@pytest.mark.slow
 def test_a_cost_can_be_the_objective(tmp_path: Path) -> None:
+    """Slow: a search and its confirmation."""
     found = run(
         study(maximize=None, minimize="parameters", trials=2, space={**SMALL, "CNN.depth": 1}),
         reports=tmp_path,

@@ -17,9 +17,16 @@ from torchstudy.data.spec import DataSpec
 from torchstudy.execution import job as jobs
 from torchstudy.execution.exhibits import gallery_path
 from torchstudy.families.gan import GAN, Adversaries, depth_of
+from torchstudy.families.image_features import image_features
 from torchstudy.families.phases import Phase
 from torchstudy.records import Status
 from torchstudy.training.batches import Batch, Split
+from torchstudy.training.generation import (
+    NEIGHBOURS,
+    generation_metrics,
+    least_coverage,
+    standardised,
+)
 from torchstudy.training.optim import TrainingConfig
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -205,21 +212,6 @@ def test_scores_are_all_metrics_and_follow_from_the_seed_alone(striped: ImageDat
     assert scores(1)["kernel_distance"] != first["kernel_distance"]
 
 
-def test_the_two_scores_are_mean_probabilities_of_being_real(striped: ImageData) -> None:
-    net, split = small_net(striped.spec).eval(), split_from(striped)
-    last = net.discriminator[-1]
-    assert isinstance(last, nn.Linear)
-    for bias in (0.0, -1.5):
-        with torch.no_grad():
-            last.weight.zero_()
-            last.bias.fill_(bias)
-        with torch.inference_mode():
-            found = GAN().score(net, striped.spec, split.in_order())
-        expected = 1 / (1 + np.exp(-bias))
-        assert found["real_score"] == pytest.approx(expected, rel=1e-6)
-        assert found["fake_score"] == pytest.approx(expected, rel=1e-6)
-
-
 def test_nothing_is_predicted_and_pictures_are_of_the_same_noise_every_time() -> None:
     data = spec_of(8, 8, channels=3)
     net = small_net(data).eval()
@@ -309,6 +301,29 @@ def scores_of(data: ImageData, images: Tensor) -> dict[str, float]:
         return GAN().score(net, data.spec, split_from(data).in_order())
 
 
+def test_the_two_scores_are_mean_probabilities_of_being_real(striped: ImageData) -> None:
+    """Judged by its mean pixel alone: white images, 1, against the striped ones."""
+    net = Copying(striped.spec, torch.ones(1, 1, 8, 8)).eval()
+    brightness = nn.Linear(64, 1)
+    nn.init.constant_(brightness.weight, 1 / 64)
+    nn.init.zeros_(brightness.bias)
+    net.discriminator = nn.Sequential(nn.Flatten(), brightness)
+    split = split_from(striped)
+    means = torch.cat([batch.inputs.mean(dim=(1, 2, 3)) for batch in split.in_order()])
+    with torch.inference_mode():
+        found = GAN().score(net, striped.spec, split.in_order())
+    assert found["fake_score"] == pytest.approx(1 / (1 + np.exp(-1)), rel=1e-6)
+    assert found["real_score"] == pytest.approx(float(means.sigmoid().mean()), rel=1e-6)
+
+
+def test_distances_are_between_features_of_images_from_zero_to_one(striped: ImageData) -> None:
+    images = split_from(striped, "train").spread(len(striped.splits["valid"])).inputs
+    valid = torch.from_numpy(np.array(striped.pixels[striped.splits["valid"]])) / 255
+    expected = generation_metrics(image_features(valid), image_features(images / 2 + 0.5))
+    found = scores_of(striped, images)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
 def test_a_generator_of_the_very_images_has_no_distance_and_covers_all(striped: ImageData) -> None:
     found = scores_of(striped, split_from(striped).spread(1000).inputs)
     assert found["coverage"] == 1
@@ -325,6 +340,19 @@ def real_images() -> ImageData:
     return prepare(Images("digits", valid=600, select=100, test=100), seed=0)
 
 
+def most_covering(real: Tensor, other: Tensor) -> list[int]:
+    """The places of ten images, each adding the most to what those before it cover."""
+    others, reals = (image_features(images / 2 + 0.5) for images in (other, real))
+    others, reals = standardised(others, reals), standardised(reals, reals)
+    radius = torch.cdist(reals, reals).kthvalue(NEIGHBOURS + 1, dim=1).values
+    is_near = torch.cdist(others, reals) < radius
+    picked: list[int] = []
+    for _ in range(10):
+        picked.append(int(is_near.sum(dim=1).argmax()))
+        is_near = is_near & ~is_near[picked[-1]]
+    return picked
+
+
 @pytest.fixture(scope="module")
 def scores(real_images: ImageData) -> Scores:
     """Of generators of real images: fair ones, ten repeated images, and a single class."""
@@ -337,15 +365,17 @@ def scores(real_images: ImageData) -> Scores:
         "fair, noisy": (images + 0.06 * noise).clamp(-1, 1),
     }
     made |= {f"ten from {start}": images[start : start + 10] for start in range(100, 200, 10)}
+    valid = split_from(real_images)
+    made["picked ten"] = images[most_covering(valid.spread(len(valid)).inputs, images)]
     made |= {f"class {label} only": images[train.targets == label] for label in range(0, 10, 2)}
     return {name: scores_of(real_images, part) for name, part in made.items()}
 
 
-@pytest.mark.slow  # eighteen sets of 800 images go through the feature network
+@pytest.mark.slow  # nineteen sets of 800 images go through the feature network
 def test_ten_repeated_images_and_one_class_only_never_rank_first(scores: Scores) -> None:
     ranked = sorted(scores, key=lambda name: scores[name]["guarded_distance"])
     assert {name for name in ranked[:3]} == {"fair", "fair, faded", "fair, noisy"}
-    assert [scores[name]["flagged"] for name in ranked] == [0.0] * 3 + [1.0] * 15
+    assert [scores[name]["flagged"] for name in ranked] == [0.0] * 3 + [1.0] * 16
 
 
 @pytest.mark.slow  # the same scores
@@ -356,3 +386,12 @@ def test_neither_distance_nor_coverage_alone_would_flag_both(scores: Scores) -> 
     # The best ten images are no farther than some class; some class covers more than any ten.
     assert min(of("ten", "kernel_distance")) < min(of("class", "kernel_distance"))
     assert max(of("class", "coverage")) > max(of("ten", "coverage"))
+
+
+@pytest.mark.slow  # the same scores
+def test_ten_images_picked_to_cover_many_are_flagged_for_repeating(
+    scores: Scores, real_images: ImageData
+) -> None:
+    found = scores["picked ten"]
+    assert found["coverage"] > least_coverage(len(real_images.splits["valid"]))
+    assert (found["variety"], found["flagged"]) == (pytest.approx(0, abs=0.01), 1)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import linalg
 from sklearn.datasets import load_digits
 from torch import Tensor
@@ -21,6 +23,7 @@ from torchstudy.training.generation import (
     largest_distance,
     least_coverage,
     standardised,
+    variety,
 )
 
 NUM_REAL = 400
@@ -86,6 +89,14 @@ def test_coverage_counts_real_images_with_a_made_one_within_their_fifth_neighbou
     assert coverage(line, torch.full((20, 1), 10.0)) == 5 / 20
 
 
+def test_variety_compares_distances_to_the_nearest_other_image() -> None:
+    line = torch.arange(20.0)[:, None]
+    assert variety(line, line / 4) == pytest.approx(0.25)
+    assert variety(line, torch.cat([line[:10], line[:10]])) == 0
+    one, other = points(300, 8, seed=0), points(300, 8, seed=1)
+    assert variety(one, other) == pytest.approx(1, abs=0.1)
+
+
 def test_least_coverage_is_what_so_many_images_of_the_same_source_cover() -> None:
     real, made = points(400, 6, seed=0), points(20 * 50, 6, seed=1)
     found = np.mean([coverage(real, part) for part in torch.split(made, 20)])
@@ -139,13 +150,21 @@ def test_making_the_feature_network_draws_nothing() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_items_are_chosen_over_the_whole_split() -> None:
-    parts = [torch.arange(0, 3000), torch.arange(3000, 5000)]
-    chosen = evenly_chosen(parts)
-    assert len(chosen) == 2000
-    assert (chosen[0], chosen[-1]) == (0, 4999)
-    assert len(chosen.unique()) == 2000
-    assert evenly_chosen([torch.arange(7)]).tolist() == list(range(7))
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=12))
+def test_items_are_chosen_evenly_over_the_whole_split_however_it_is_divided(
+    sizes: list[int],
+) -> None:
+    count = sum(sizes)
+    items = torch.arange(count)
+    chosen = evenly_chosen(torch.split(items, sizes))
+    assert torch.equal(chosen, evenly_chosen([items]))
+    assert len(chosen) == min(count, 2000)
+    assert chosen[0] == 0
+    step = max(count / 2000, 1)
+    assert count - 1 - chosen[-1] < 2 * step
+    gaps = chosen.diff()
+    assert not len(gaps) or (gaps.min() >= 1 and gaps.max() <= 2 * step)
 
 
 # -- collapse, on real images of digits ----------------------------------------------------------
@@ -208,6 +227,23 @@ def test_repeated_images_are_flagged_where_the_distance_misses_them() -> None:
     assert found["flagged"] == 1
     assert found["guarded_distance"] > 2 * largest_distance(spaced)
     assert generation_metrics(real, others)["flagged"] == 0
+
+
+def test_ten_images_chosen_to_cover_most_are_flagged_for_their_variety(
+    digits: tuple[Tensor, Tensor],
+) -> None:
+    """Greedily, the real image that comes near to most of those not yet covered."""
+    real = standardised(digits[0][:NUM_REAL], digits[0][:NUM_REAL])
+    apart = torch.cdist(real, real)
+    is_near = apart < apart.kthvalue(6, dim=1).values[:, None]
+    chosen: list[int] = []
+    for _ in range(10):
+        is_open = ~is_near[:, chosen].any(dim=1)
+        chosen.append(int(is_near[is_open].sum(dim=0).argmax()))
+    found = metrics_of(digits[0][chosen], digits)
+    assert found["coverage"] > least_coverage(NUM_REAL)
+    assert found["variety"] < 0.01
+    assert found["flagged"] == 1
 
 
 def test_a_single_class_is_flagged_for_its_distance_though_its_coverage_may_pass(

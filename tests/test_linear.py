@@ -15,6 +15,7 @@ from torch import nn
 from torchstudy.data.dataset import ImageData
 from torchstudy.data.spec import DataSpec
 from torchstudy.declaring import domains_of
+from torchstudy.families.base import domains_with_training
 from torchstudy.families.linear import LinearModel
 from torchstudy.families.logistic import fit_logistic, fit_ridge
 from torchstudy.families.phases import Fit
@@ -141,3 +142,7 @@ def test_pixels_are_standardised_by_the_training_items(striped: ImageData, tmp_p
 def test_its_one_hyperparameter_is_the_regularisation() -> None:
     assert list(domains_of(LinearModel)) == ["regularisation"]
     assert not LinearModel.trains
+
+
+def test_a_family_that_takes_no_steps_has_no_training_hyperparameters() -> None:
+    assert list(domains_with_training(LinearModel)) == ["regularisation"]

@@ -161,7 +161,8 @@ def test_a_heads_scale_is_that_of_the_training_features_and_stays(
     saved = torch.load(tmp_path / jobs.WEIGHTS, weights_only=True)["state"]
     assert torch.allclose(saved["0.mean"], features.mean(dim=0), atol=1e-5)
     spread = features.std(dim=0, correction=0)
-    assert torch.allclose(saved["0.spread"], spread.clamp_min(1e-6), atol=1e-5)
+    assert torch.allclose(saved["0.spread"], spread.where(spread > 1e-6, 1.0), atol=1e-5)
+    assert (spread <= 1e-6).any()  # features that are constant in training stay small elsewhere
 
 
 def test_neighbours_vote_as_scikit_learn_has_them() -> None:

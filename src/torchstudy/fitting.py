@@ -87,8 +87,8 @@ def config_problems(configured: Configured, data: DataSpec) -> Iterator[str]:
     found = family.problems(data)
     yield from found
     if augmentation.is_on and not found:
-        if not data.has_images:
-            yield "augmentation changes images, but the data have none"
+        if not family.uses_images(data):
+            yield "augmentation changes images, but it looks at none of these data"
         elif family.encoder(data) is not None:
             yield (
                 "augmentation has no effect on the features of a frozen network, which are "

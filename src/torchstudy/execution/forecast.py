@@ -14,7 +14,7 @@ from torchstudy.data.dataset import DataHandle, ImageData, open_data
 from torchstudy.data.spec import DataSpec
 from torchstudy.errors import RunError
 from torchstudy.execution.forkserver import start_process
-from torchstudy.execution.job import split_of
+from torchstudy.execution.job import inputs_for, split_of
 from torchstudy.families.backbones import adopt_backbones, registered_backbones
 from torchstudy.families.base import Family
 from torchstudy.families.phases import Fit, FrozenEncoder, Phase
@@ -172,8 +172,8 @@ def measured(sample: Sample) -> Cost:
     spec, once = data.spec, 0.0
     encoder = instance.encoder(spec)
     if encoder is None:
-        preprocessing = instance.preprocessing(spec) if spec.has_images else None
-        images = split_of(data, data.pixels, timed, timed, preprocessing)
+        pixels, preprocessing = inputs_for(instance, data)
+        images = split_of(data, pixels, timed, timed, preprocessing)
     else:
         once, features = _encoded(encoder, data, timed)
         spec = replace(spec, num_features=features.shape[1])

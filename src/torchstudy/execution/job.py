@@ -172,9 +172,9 @@ def splits_of(
     """The four splits as the family's network takes them: pixels, or features computed once."""
     encoder = family.encoder(data.spec)
     if encoder is None:
-        preprocessing = family.preprocessing(data.spec) if data.spec.has_images else None
+        pixels, preprocessing = inputs_for(family, data)
         return {
-            name: split_of(data, data.pixels, rows, rows, preprocessing)
+            name: split_of(data, pixels, rows, rows, preprocessing)
             for name, rows in data.splits.items()
         }, data.spec
     items = np.unique(np.concatenate(list(data.splits.values())))
@@ -190,6 +190,13 @@ def splits_of(
         name: split_of(data, features, np.searchsorted(items, rows), rows)
         for name, rows in data.splits.items()
     }, replace(data.spec, num_features=features.shape[1])
+
+
+def inputs_for(family: Family, data: ImageData) -> tuple[NDArray[Any], Preprocessing | None]:
+    """The pixels that a family looks at, and what is done to them; none where it does not look."""
+    if family.uses_images(data.spec):
+        return data.pixels, family.preprocessing(data.spec)
+    return np.zeros((len(data.targets), 0), dtype=np.float32), None
 
 
 def split_of(

@@ -49,6 +49,9 @@ class Family(ABC):
     needs_images: ClassVar[bool] = True
     """Whether it is of no use for a table without images."""
 
+    trains: ClassVar[bool] = True
+    """Whether it takes gradient steps; training hyperparameters exist only where it does."""
+
     training_when: ClassVar[Mapping[str, Value]] = {}
     """The condition (`{field: value}`) under which training hyperparameters exist at all."""
 
@@ -85,6 +88,10 @@ class Family(ABC):
     def problems(self, data: DataSpec) -> Sequence[str]:
         """Why this configuration cannot work on these data, one sentence each; none if it can."""
         return ()
+
+    def uses_images(self, data: DataSpec) -> bool:
+        """Whether the network looks at the images of these data, if they have any."""
+        return data.has_images
 
     def preprocessing(self, data: DataSpec) -> Preprocessing:
         """What is done to pixels first; by default the training split's mean and spread."""
@@ -193,6 +200,8 @@ def is_declared(candidate: object) -> bool:
 
 def domains_with_training(cls: type[Family]) -> dict[str, Domain]:
     """All hyperparameters of a family: its own, then those of training and of augmentation."""
+    if not cls.trains:
+        return domains_of(cls)
     shared = domains_of(TrainingConfig)
     for name, change in cls.training_space.items():
         found = changed(shared[name], change)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from torchstudy.data.spec import DataSpec
 
-MIN_SPREAD = 1e-6  # of a feature; a constant one must not be divided by zero
+MIN_SPREAD = 1e-6  # of a feature; one that is constant in training may not be so elsewhere
 
 
 class Standardise(nn.Module):
@@ -26,7 +26,8 @@ class Standardise(nn.Module):
     def fit(self, features: Tensor) -> None:
         """Take mean and spread of (items, features)."""
         self.mean.copy_(features.mean(dim=0))
-        self.spread.copy_(features.std(dim=0, correction=0).clamp_min(MIN_SPREAD))
+        spread = features.std(dim=0, correction=0)
+        self.spread.copy_(torch.where(spread > MIN_SPREAD, spread, 1.0))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (batch, features) with mean 0 and spread 1 over the items of `fit`."""

@@ -31,6 +31,7 @@ class LinearModel(Family):
 
     regularisation: float = Float(1e-3, 1e3, log=True, default=1.0)
 
+    @override
     def uses_images(self, data: DataSpec) -> bool:
         """Whether the network looks at the images: only where there is no table."""
         return not data.has_table

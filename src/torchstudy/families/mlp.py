@@ -31,6 +31,7 @@ class MLP(Family):
     normalisation: str = Choice("none", "batch", default="none")
     dropout: float = Float(0.0, 0.5, default=0.1)
 
+    @override
     def uses_images(self, data: DataSpec) -> bool:
         """Whether the network looks at the images: only where there is no table."""
         return not data.has_table

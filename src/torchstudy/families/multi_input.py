@@ -13,7 +13,7 @@ from torchstudy.domains import Choice, Float, Int
 from torchstudy.families.backbones import SHIPPED, find_backbone
 from torchstudy.families.base import Family, family
 from torchstudy.families.blocks import Embedded, normalisation, pooled_activation
-from torchstudy.families.heads import MIN_SPREAD, Standardise
+from torchstudy.families.heads import Standardise
 from torchstudy.families.phases import Fit, FrozenEncoder, Phase
 from torchstudy.families.transfer import Scaled, Transfer
 from torchstudy.training.batches import Batch, Preprocessing, Split
@@ -54,6 +54,7 @@ class MultiInput(Family):
     def adopted(cls, name: str, change: object) -> object:
         return Transfer.adopted(name, change)
 
+    @override
     def uses_images(self, data: DataSpec) -> bool:
         """Whether the network looks at the images."""
         return self.branches != "table"
@@ -195,5 +196,3 @@ def _fit_scale(model: nn.Module, train: Split) -> None:
     if model.images is not None and isinstance(model.images.scale, Standardise):
         scale = model.images.scale
         scale.fit(torch.cat([batch.inputs for batch in train.in_order()]))
-        # A feature that is constant here may not be so elsewhere: it must not become huge there.
-        scale.spread[scale.spread <= MIN_SPREAD] = 1.0

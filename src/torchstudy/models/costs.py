@@ -1,7 +1,7 @@
 """What a network costs to keep and to use: numbers, operations, memory, and time for one item."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from torchstudy.data.spec import DataSpec
 from torchstudy.families.base import Family
@@ -17,7 +18,7 @@ from torchstudy.training.batches import Batch
 from torchstudy.training.features import features_of
 
 TIMED = 0.05  # seconds of repetitions for a latency, after the same again to warm up
-LEAST_REPEATS = 10
+LEAST_REPEATS, LEAST_WARM = 10, 2  # of large networks, which take longer than that
 
 
 class Answering(nn.Module):
@@ -39,18 +40,21 @@ def costs_of(family: Family, data: DataSpec, *, with_latency: bool = True) -> di
     """The costs of the whole network, frozen parts included, for one item at a time.
 
     `parameters`: numbers it holds. `flops`: floating-point operations of one forward pass, two for
-    a multiplication with its addition, in convolutional and linear layers. `memory`: bytes of all
-    numbers and buffers, and of the layer whose inputs and outputs take most, in single precision.
-    `latency_p50`, `latency_p95`: milliseconds of a forward pass, median and 95th percentile.
+    a multiplication with its addition, in convolutions and matrix products (those of attention
+    too; recurrent layers are not counted). `memory`: bytes of all numbers and buffers, and of the
+    layer whose inputs and outputs take most, in single precision. `latency_p50`, `latency_p95`:
+    milliseconds of a forward pass on one thread, median and 95th percentile.
     """
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         answering = Answering(family, data)
-        operations, activations = _forward_costs(answering)
+        (operations,) = operations_by_call(answering)[id(answering)]
         held = [*answering.network.parameters(), *answering.network.buffers()]
         found = {
             "parameters": float(sum(p.numel() for p in answering.network.parameters())),
             "flops": float(operations),
-            "memory": float(sum(t.numel() * t.element_size() for t in held) + activations),
+            "memory": float(
+                sum(t.numel() * t.element_size() for t in held) + _activations(answering)
+            ),
         }
         latencies = _latencies(answering) if with_latency else {}
     assert {*found, *latencies} <= set(COSTS)
@@ -70,7 +74,7 @@ def num_features(family: Family, data: DataSpec) -> int:
 def one_item(family: Family, data: DataSpec) -> Batch:
     """A batch of one item of zeros, as the whole network takes it."""
     inputs = torch.zeros(1, 0)
-    if data.has_images:
+    if family.uses_images(data):
         inputs = _images(data, len(family.preprocessing(data).mean))
     return Batch(
         inputs,
@@ -85,36 +89,59 @@ def _images(data: DataSpec, channels: int) -> Tensor:
     return torch.zeros(1, *views, channels, data.height, data.width)
 
 
-def _forward_costs(answering: Answering) -> tuple[int, int]:
-    """Operations of one forward pass, and bytes of inputs and outputs of its largest layer."""
-    operations, largest = 0, 0
+def operations_by_call(answering: Answering) -> dict[int, list[int]]:
+    """Floating-point operations of one forward pass: of each call of each module, by its `id`.
+
+    What a module calls is part of it.
+    """
+    found: dict[int, list[int]] = {}
+    begun: list[int] = []
+    counter = FlopCounterMode(display=False)
+
+    def begin(module: nn.Module, inputs: Any) -> None:
+        begun.append(counter.get_total_flops())
+
+    def end(module: nn.Module, inputs: Any, output: Any) -> None:
+        found.setdefault(id(module), []).append(counter.get_total_flops() - begun.pop())
+
+    modules = list(answering.modules())
+    with _without_fused_attention(), _hooked(modules, begin, end), counter:
+        answering()
+    return found
+
+
+def _activations(answering: Answering) -> int:
+    """Bytes of inputs and outputs of the layer that has most."""
+    largest = 0
 
     def watch(layer: nn.Module, inputs: Any, output: Any) -> None:
-        nonlocal operations, largest
-        operations += _operations(layer, output)
+        nonlocal largest
         tensors = [t for t in (*inputs, output) if isinstance(t, Tensor)]
         largest = max(largest, sum(t.numel() * t.element_size() for t in tensors))
 
-    with _hooked(answering, watch):
+    leaves = [module for module in answering.modules() if not list(module.children())]
+    with _hooked(leaves, lambda layer, inputs: None, watch):
         answering()
-    return operations, largest
-
-
-def _operations(layer: nn.Module, output: Any) -> int:
-    if isinstance(layer, nn.Linear):
-        return 2 * layer.in_features * int(output.numel())
-    if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        return 2 * layer.weight[0].numel() * int(output.numel())
-    if isinstance(layer, nn.ConvTranspose2d):
-        taps = layer.weight[:, 0].numel() / (layer.stride[0] * layer.stride[1])
-        return round(2 * taps * int(output.numel()))
-    return 0
+    return largest
 
 
 @contextmanager
-def _hooked(model: nn.Module, hook: Any) -> Iterator[None]:
-    leaves = [module for module in model.modules() if not list(module.children())]
-    handles = [leaf.register_forward_hook(hook) for leaf in leaves]
+def _without_fused_attention() -> Iterator[None]:
+    """Attention as single operations: the fused one would be counted as none."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
+def _hooked(modules: Iterable[nn.Module], before: Any, after: Any) -> Iterator[None]:
+    handles = []
+    for module in modules:
+        handles.append(module.register_forward_pre_hook(before))
+        handles.append(module.register_forward_hook(after))
     try:
         yield
     finally:
@@ -122,20 +149,32 @@ def _hooked(model: nn.Module, hook: Any) -> Iterator[None]:
             handle.remove()
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _latencies(answering: Answering) -> dict[str, float]:
     """Milliseconds of a forward pass at the LATENCIES' percentiles."""
-    _repeated(answering)
-    times = _repeated(answering)
+    with _one_thread():
+        _repeated(answering, LEAST_WARM)
+        times = _repeated(answering, LEAST_REPEATS)
     return {
         name: float(np.percentile(times, percentile) * 1000)
         for name, percentile in LATENCIES.items()
     }
 
 
-def _repeated(answering: Answering) -> list[float]:
+def _repeated(answering: Answering, least: int) -> list[float]:
+    """Seconds of one forward pass after another, for TIMED seconds and at least so many."""
     times: list[float] = []
     until = time.perf_counter() + TIMED
-    while len(times) < LEAST_REPEATS or time.perf_counter() < until:
+    while len(times) < least or time.perf_counter() < until:
         began = time.perf_counter()
         answering()
         times.append(time.perf_counter() - began)

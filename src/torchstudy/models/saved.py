@@ -101,7 +101,7 @@ class SavedModel:
         return Batch(inputs, torch.zeros(len(inputs), dtype=torch.int64), numbers, categories)
 
     def _inputs(self, pixels: Tensor | None, num_rows: int) -> Tensor:
-        if not self.data.has_images:
+        if not self.family.uses_images(self.data):
             return torch.zeros(num_rows, 0)
         shape = self.data.shape if self.data.views == 1 else (self.data.views, *self.data.shape)
         wanted = f"torch.uint8 of shape (items, {', '.join(map(str, shape))})"

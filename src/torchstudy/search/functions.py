@@ -49,15 +49,15 @@ def tune(
         direction: "maximize" or "minimize".
         trials: how many configurations to try; fewer if a discrete space has fewer.
         seed: where every random number of the search comes from.
-        on_trial: is given every row as soon as it is there.
+        on_trial: is given every row as soon as it is there, also of a search that is interrupted.
 
-    Columns: trial, status, reason, origin, value, seconds, `config.<name>`; the first trial is the
-    space's recipe. An exception makes a trial `crashed`, a value that is not finite `diverged`; the
-    search goes on. Same seed, same objective: same trials. Raises StudyError for arguments that
-    cannot be, RunError where the first three trials fail alike.
+    Columns: trial, status, reason, origin, value, seconds, `config.<name>`; the first trial has
+    every default, or the middle of its range. An exception makes a trial `crashed`, a value that is
+    not finite `diverged`; the search goes on. Same seed, same objective: same trials. Raises
+    StudyError for arguments that cannot be, RunError where the first three trials fail alike.
     """
+    _check(objective, space, direction, trials, seed)
     searched = _space_of(space)
-    _check(direction, trials)
     rows: list[Row] = []
     results: list[Result] = []
     for number in range(trials):
@@ -75,6 +75,7 @@ def tune(
         except SpaceExhausted:
             break
         row = _tried(objective, proposal.config)
+        row["reason"] = row["reason"] or proposal.note
         rows.append({"trial": number, "origin": proposal.origin, **row})
         value = row["value"] if row["status"] == Status.COMPLETED.value else None
         assert value is None or isinstance(value, float)
@@ -101,12 +102,18 @@ def _space_of(space: SearchSpace | Mapping[str, object]) -> SearchSpace:
     return SearchSpace(domains)
 
 
-def _check(direction: str, trials: object) -> None:
+def _check(objective: object, space: object, direction: str, trials: object, seed: object) -> None:
     problems = []
+    if not callable(objective):
+        problems.append(f"objective is a function of a configuration, not {objective!r}")
+    if not isinstance(space, SearchSpace | Mapping):
+        problems.append(f"space is a SearchSpace or a mapping of names to ranges, not {space!r}")
     if direction not in ("maximize", "minimize"):
         problems.append(f"direction is 'maximize' or 'minimize', not {direction!r}")
     if not is_integer(trials) or trials < 1:
         problems.append(f"trials must be a whole number of at least 1; got {trials!r}")
+    if not is_integer(seed) or seed < 0:
+        problems.append(f"seed must be a whole number of at least 0; got {seed!r}")
     if problems:
         raise StudyError(problems)
 

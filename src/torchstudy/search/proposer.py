@@ -4,7 +4,7 @@ A client is built afresh for every question from the results it may use, so that
 same whether a run was interrupted or not. Ax's own state is never stored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ORIGINS = ("recipe", "sobol", "model", "random")
 MODEL_TRIES = 4  # rejected answers to a question before random ones take their place
 TRIES = 100  # random draws before a discrete space counts as used up
+HALVINGS = 10  # of a line in the unit cube: finer than a limit can be felt
 
 
 class SpaceExhausted(TorchstudyError):
@@ -86,6 +87,8 @@ def propose(question: Question) -> Proposal:
     if number == 0 or len(question.rejected) >= MODEL_TRIES:
         return _random_unknown(question, known)
     if number < num_initial(space) or num_usable < 2:
+        if question.rejected:
+            return _random_unknown(question, known)
         with quiet_ax():
             config = _sobol_point(question)
         if config not in known:
@@ -100,6 +103,48 @@ def propose(question: Question) -> Proposal:
     if config not in known:
         return Proposal(config=config, origin="model")
     return _random_unknown(question, known)
+
+
+def drawn_back(
+    question: Question, proposal: Proposal, is_allowed: Callable[[Config], bool]
+) -> Proposal | None:
+    """A model's `proposal` that is not allowed, drawn back towards the best result until it is.
+
+    A model that finds more of everything better proposes what a limit forbids again and again; the
+    best that is allowed then lies close to the limit. First the best result takes from the proposal
+    each value that it may, one by one; then the straight line in the unit cube from there to the
+    proposal is halved. None for a proposal that is no model's, and where nothing new is found.
+    """
+    usable = [result for result in question.results if result.value is not None]
+    if proposal.origin != "model" or not usable:
+        return None
+    best = max(usable, key=lambda result: question.objective.sign * (result.value or 0.0))
+    space = question.space
+    near, far = list(space.to_unit(best.config)), space.to_unit(proposal.config)
+    for axis, place in enumerate(far):
+        tried = [*near[:axis], place, *near[axis + 1 :]]
+        near = tried if is_allowed(space.from_unit(tried)) else near
+    config = _last_allowed(space, near, far, is_allowed)
+    known = [*(result.config for result in question.results), *question.pending]
+    return None if config in known else Proposal(config=config, origin="model", note=proposal.note)
+
+
+def _last_allowed(
+    space: SearchSpace,
+    near: Sequence[float],
+    far: Sequence[float],
+    is_allowed: Callable[[Config], bool],
+) -> Config:
+    """The configuration on the line from `near`, which is allowed, nearest to `far`."""
+    allowed, forbidden, found = 0.0, 1.0, space.from_unit(near)
+    for _ in range(HALVINGS):
+        share = (allowed + forbidden) / 2
+        config = space.from_unit([a + share * (b - a) for a, b in zip(near, far, strict=True)])
+        if is_allowed(config):
+            allowed, found = share, config
+        else:
+            forbidden = share
+    return found
 
 
 def _sobol_point(question: Question) -> Config:

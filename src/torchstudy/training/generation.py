@@ -13,9 +13,17 @@ FEWEST_SCORED = 12  # below it a half of the images has no six to tell distances
 NEIGHBOURS = 5  # of a real image, whose farthest is still near (Naeem et al. 2020)
 LEAST_SPREAD = 0.05  # of a feature; Fashion-MNIST has 0.36 to 1.2, digits 0.17 to 0.58
 FEW_IMAGES, FEW_SHARE = 20, 0.1  # so many, or this share of a small split, would be a collapse
+LEAST_VARIETY = 0.25  # a GAN after four epochs has 1.0, one class 0.67 to 1.1, repeated images 0
 AVERAGED_EPOCHS = 3  # whose guarded distances are averaged
 
-METRICS = ("kernel_distance", "frechet_distance", "coverage", "flagged", "guarded_distance")
+METRICS = (
+    "kernel_distance",
+    "frechet_distance",
+    "coverage",
+    "variety",
+    "flagged",
+    "guarded_distance",
+)
 
 
 def generation_metrics(real: Tensor, made: Tensor) -> dict[str, float]:
@@ -27,14 +35,16 @@ def generation_metrics(real: Tensor, made: Tensor) -> dict[str, float]:
     - kernel_distance: `kernel_distance`; may be slightly negative
     - frechet_distance: `frechet_distance`; the fewer images, the larger it is
     - coverage: share of the real images that have a generated one near, see `coverage`
+    - variety: how different generated images are from each other, see `variety`
     - flagged: 1 for images no better than those of a generator that has collapsed: their coverage
-      is at most `least_coverage`, or their kernel distance at least `largest_distance`; else 0
+      is at most `least_coverage`, their variety below 0.25, or their kernel distance at least
+      `largest_distance`; else 0
     - guarded_distance: the kernel distance, at least 0; three times `largest_distance` more where
       flagged. So a mean over three epochs with a flagged one among them is never better than a
       mean without.
 
-    Both guards are needed: distance hardly notices a few images repeated, and coverage hardly that
-    all images are of one class.
+    All guards are needed: distance hardly notices a few images repeated, coverage hardly that all
+    images are of one class, and a few well chosen images cover many.
 
     Raises StudyError for fewer than 12 real images.
     """
@@ -44,13 +54,15 @@ def generation_metrics(real: Tensor, made: Tensor) -> dict[str, float]:
             f"has {len(real)}: give valid, select and test more"
         )
     real, made = standardised(real, real), standardised(made, real)
-    distance, covered = kernel_distance(real, made), coverage(real, made)
-    largest = largest_distance(real)
-    is_flagged = covered <= least_coverage(len(real)) or distance >= largest
+    distance, largest = kernel_distance(real, made), largest_distance(real)
+    covered, varied = coverage(real, made), variety(real, made)
+    is_few = covered <= least_coverage(len(real)) or varied < LEAST_VARIETY
+    is_flagged = is_few or distance >= largest
     return {
         "kernel_distance": distance,
         "frechet_distance": frechet_distance(real, made),
         "coverage": covered,
+        "variety": varied,
         "flagged": float(is_flagged),
         "guarded_distance": max(distance, 0.0) + AVERAGED_EPOCHS * largest * is_flagged,
     }
@@ -75,13 +87,11 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
 
     |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)): Heusel et al. 2017, equation 6.
     """
-    one, other = one.double(), other.double()
-    shift = float((one.mean(dim=0) - other.mean(dim=0)).square().sum())
-    first, second = torch.cov(one.T), torch.cov(other.T)
-    values, vectors = torch.linalg.eigh(first)
-    root = vectors * values.clamp_min(0).sqrt() @ vectors.T
-    shared = torch.linalg.eigvalsh(root @ second @ root).clamp_min(0).sqrt().sum()
-    return max(shift + float(first.trace() + second.trace() - 2 * shared), 0.0)
+    shift = (one.double().mean(dim=0) - other.double().mean(dim=0)).square().sum()
+    first, second = _covariance_root(one), _covariance_root(other)
+    shared = torch.linalg.svdvals(first @ second.T).sum()  # the trace of the root of S1 S2
+    spread = first.square().sum() + second.square().sum()
+    return max(float(shift + spread - 2 * shared), 0.0)
 
 
 def coverage(real: Tensor, made: Tensor) -> float:
@@ -89,9 +99,17 @@ def coverage(real: Tensor, made: Tensor) -> float:
 
     Near is what is nearer than the fifth neighbour among the real images.
     """
-    radius = torch.cdist(real, real).kthvalue(NEIGHBOURS + 1, dim=1).values
     nearest = torch.cdist(real, made).amin(dim=1)
-    return float((nearest < radius).double().mean())
+    return float((nearest < _to_neighbour(real, NEIGHBOURS)).double().mean())
+
+
+def variety(real: Tensor, made: Tensor) -> float:
+    """The median distance of generated images to the nearest other one, over that of real images.
+
+    About 1 for images from the same source, as many; 0 where most are repeated.
+    """
+    apart, needed = (float(_to_neighbour(each, 1).median()) for each in (made, real))
+    return apart / max(needed, LEAST_SPREAD)
 
 
 def least_coverage(num_real: int) -> float:
@@ -118,10 +136,26 @@ def largest_distance(real: Tensor) -> float:
 
 
 def evenly_chosen(parts: Iterable[Tensor]) -> Tensor:
-    """At most 2,000 items at even distances of all that the parts hold together."""
-    items = torch.cat(list(parts))
+    """At most 2,000 items at nearly even distances of all that the parts hold together.
+
+    How the items are divided into parts makes no difference, and never more than twice as many are
+    held besides one part.
+    """
+    kept: list[Tensor] = []
+    seen, step = 0, 1
+    for part in parts:
+        kept.append(part[-seen % step :: step])
+        seen += len(part)
+        while sum(map(len, kept)) > 2 * MOST_SCORED:
+            kept, step = [torch.cat(kept)[::2]], 2 * step
+    items = torch.cat(kept)
     count = min(len(items), MOST_SCORED)
     return items[torch.linspace(0, len(items) - 1, count).round().long()]
+
+
+def _to_neighbour(features: Tensor, number: int) -> Tensor:
+    """The distance (items,) of each item to its nearest, or `number`-th nearest, other one."""
+    return torch.cdist(features, features).kthvalue(number + 1, dim=1).values
 
 
 def _mean_kernel_within(features: Tensor) -> float:
@@ -129,3 +163,10 @@ def _mean_kernel_within(features: Tensor) -> float:
     kernel = (features @ features.T / features.shape[1] + 1) ** 3
     count = len(features)
     return float((kernel.sum() - kernel.trace()) / (count * (count - 1)))
+
+
+def _covariance_root(features: Tensor) -> Tensor:
+    """The matrix R for which R^T R is the covariance, in double precision."""
+    centred = features.double() - features.double().mean(dim=0)
+    root: Tensor = torch.linalg.qr(centred / math.sqrt(len(features) - 1), mode="r").R
+    return root
