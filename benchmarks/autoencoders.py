@@ -159,7 +159,7 @@ def pretraining() -> Result:
         for with_it, without in zip(columns["autoencoder"], columns["none"], strict=True)
     ]
     mean = statistics.fmean(gains)
-    half = stats.t.ppf(0.975, PAIRS - 1) * statistics.stdev(gains) / math.sqrt(PAIRS)
+    half = float(stats.t.ppf(0.975, PAIRS - 1)) * statistics.stdev(gains) / math.sqrt(PAIRS)
     digits = {"accuracy": 4, "seconds": 1}
     return {
         "lines": [

@@ -40,6 +40,7 @@ SPACES: dict[str, dict[str, Any]] = {
     },
 }
 LEARNING_RATE = {"type": "float", "low": 1e-4, "high": 1e-1, "scale": "log", "default": 1e-3}
+FIXED: dict[str, Any] = {"patience": 10, "beta1": 0.9, "schedule": "one-cycle", "crop": 0.0}
 FAILURES = {
     "diverged": "the training loss was nan in epoch {epoch}",
     "crashed": "RuntimeError: mat1 and mat2 shapes cannot be multiplied ({epoch}x64 and 32x10)",
@@ -61,6 +62,7 @@ class Made:
     state: str = "finished"
     fail_all: bool = False
     hostile: bool = False
+    fixed: bool = False  # whether spaces also have hyperparameters of a single value
     gap: float = 0.0  # added to the first family's accuracy
     items: int = 270
 
@@ -121,6 +123,7 @@ def _trial(made: Made, family: str, number: int) -> dict[str, Any]:
         "trial": number,
         "status": status,
         "reason": reason + (HOSTILE * 40 if made.hostile and reason else ""),
+        "diagnosis": f"{reason}: try a smaller learning rate" if status == "diverged" else None,
         "origin": "recipe" if number == 0 else "sobol" if number < 6 else "model",
         "seed": derive(0, family, number),
         "epochs": epochs,
@@ -131,6 +134,7 @@ def _trial(made: Made, family: str, number: int) -> dict[str, Any]:
         "finished": (started + timedelta(seconds=seconds)).isoformat() if is_over else None,
         "worker": "host:1",
         **_config(family, number, rate, rng),
+        **({f"config.{name}": value for name, value in FIXED.items()} if made.fixed else {}),
     }
     if made.hostile:
         row[f"config.{HOSTILE}"] = "=1+1" + HOSTILE
@@ -262,6 +266,11 @@ def _summary(made: Made) -> dict[str, Any]:
     families = {}
     for family in made.families:
         space = {"learning_rate": LEARNING_RATE, **SPACES[family]}
+        if made.fixed:
+            space |= {
+                name: {"type": "choice", "values": [value], "default": value}
+                for name, value in FIXED.items()
+            }
         if made.hostile:
             space[HOSTILE] = {"type": "choice", "values": [HOSTILE], "default": HOSTILE}
         families[shown(made, family)] = {

@@ -10,11 +10,12 @@ import torch
 from tests.training_jobs import job_for, run_job, space_of
 from torch import nn
 
+from torchstudy.analysis.tables import read_gallery
 from torchstudy.data.dataset import ImageData
 from torchstudy.data.spec import DataSpec
 from torchstudy.errors import StudyError
 from torchstudy.execution import job as jobs
-from torchstudy.execution.exhibits import answers_path, gallery_path, read_gallery
+from torchstudy.execution.exhibits import answers_path, gallery_path
 from torchstudy.families.autoencoder import AutoencoderProbe, CodeNet
 from torchstudy.families.base import Family
 from torchstudy.families.compression import Autoencoder, PrincipalComponents

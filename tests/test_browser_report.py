@@ -21,7 +21,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-FIGURES = 5
+FIGURES = 8
 
 pytestmark = [
     pytest.mark.browser,

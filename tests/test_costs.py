@@ -113,7 +113,7 @@ def test_every_family_has_costs_and_layers(
     spec = tabled.spec if cls is MultiInput else striped.spec
     table = layer_table(cls(), spec)
     assert list(table) == ["layer", "kind", "output_shape", "parameters", "multiply_adds"]
-    assert len(table) > 1
+    assert len(table) >= 1
     costs = costs_of(cls(), spec, with_latency=False)
     assert 0 < table["parameters"].sum() <= costs["parameters"]
     assert 2 * table["multiply_adds"].sum() == costs["flops"]

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from tests.training_jobs import job_for, run_job, space_of
 from torch import Tensor, nn
 
+from torchstudy.analysis.tables import read_gallery
 from torchstudy.data.dataset import ImageData
 from torchstudy.data.spec import DataSpec
 from torchstudy.errors import SpaceError, StudyError
 from torchstudy.execution import job as jobs
-from torchstudy.execution.exhibits import answers_path, gallery_path, read_gallery
+from torchstudy.execution.exhibits import answers_path, gallery_path
 from torchstudy.families.denoising import Denoiser
 from torchstudy.fitting import instantiate
 from torchstudy.models.saved import load_model, save_model

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from tests.test_watching import ROW, a_plan, a_subject
 
-from torchstudy.display import LiveDisplay, duration
+from torchstudy.display import LiveDisplay
 from torchstudy.records import Outcome, Status
 
 
@@ -22,22 +22,6 @@ def last_picture(display: LiveDisplay, console: Console) -> list[str]:
     with still.capture() as captured:
         still.print(display._picture())
     return [line.rstrip() for line in captured.get().splitlines()]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.4, "0 s"),
-        (59.4, "59 s"),
-        (59.7, "1 min 00 s"),
-        (60, "1 min 00 s"),
-        (3599.6, "1 h 00 min"),
-        (7500, "2 h 05 min"),
-        (200_000, "55 h 33 min"),
-    ],
-)
-def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_a_run_shows_bars_best_scores_what_runs_and_the_time_left(console: Console) -> None:

@@ -9,8 +9,8 @@ from tests.report_data import HOSTILE, Made, write_study
 
 from torchstudy.analysis.statistics import family_scores
 from torchstudy.analysis.tables import Results, best_so_far, learning_curves, read_results
-from torchstudy.report import details, figures, sections
-from torchstudy.report.axes import label, log_ticks, scale_of, time_axis, unit_of
+from torchstudy.report import details, figures, sections, trouble
+from torchstudy.report.axes import label, line_axis, log_ticks, scale_of, time_axis, unit_of
 from torchstudy.report.formats import (
     Metric,
     called,
@@ -41,7 +41,7 @@ def drawn(results: Results) -> dict[str, Any]:
 
 def _drawn(results: Results) -> dict[str, Any]:
     story = Story(results)
-    made = (sections.families, sections.curves, details.trials, details.failures)
+    made = (sections.families, sections.curves, details.trials, trouble.failures)
     contents = [make(story) for make in made]
     every = {name: figure for one in contents for name, figure in one.figures.items()}
     return {name: figures.drawable(figure) for name, figure in every.items()}
@@ -191,3 +191,41 @@ def test_numbers_are_written_for_people() -> None:
     assert [joined(list(w)) for w in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
     assert shortened("a  b\nc" * 2000, 9) == "a b ca b\u2026"
     assert len(called("x" * 4096)) == 60
+
+
+def test_every_metric_has_its_words_unit_and_decimals() -> None:
+    psnr = Metric(name="psnr", direction="maximize")
+    assert psnr.axis("test") == "Test PSNR (dB, higher is better)"
+    assert psnr.title("best") == "Best PSNR (dB)"
+    assert [psnr.score(24.3149), psnr.difference(-0.004)] == ["24.31 dB", "\u22120.004 dB"]
+    assert [psnr.difference(-0.0), LOSS.difference(-0.0)] == ["0.00 dB", "0"]
+    assert psnr.span(24.1, 24.567) == "24.10 to 24.57 dB"
+    r2 = Metric(name="r2", direction="maximize")
+    assert r2.axis("validation") == "Validation R\u00b2 (higher is better)"
+    assert [r2.score(0.7912), r2.score(-3.25)] == ["0.791", "\u22123.250"]
+    mse = Metric(name="mse", direction="minimize")
+    assert mse.axis("test") == "Test mean squared error (lower is better)"
+    assert Metric(name="accuracy", direction="maximize").axis("test") == "Test accuracy"
+    assert Metric(name="own_number").on("test") == "test own number"
+
+
+def test_costs_are_the_same_on_every_split() -> None:
+    latency = Metric(name="latency_p50", direction="minimize")
+    assert latency.axis("test") == "Median latency (ms, lower is better)"
+    assert latency.score(0.81234) == "0.8123 ms"
+    assert Metric(name="parameters").score(1234567.0) == "1,234,567"
+    assert Metric(name="flops").score(2_345_678.0) == "2,345,678 FLOPs"
+
+
+def test_shares_below_zero_have_a_place_on_the_axis_of_errors() -> None:
+    scale = scale_of(Metric(name="r2"), 80)
+    assert scale.place(-4.0) == 5.0
+    axis = scale.axis("R2", [-4.0, 0.5, 0.9])
+    assert axis["type"] == "log"
+    assert dict(zip(axis["tickvals"], axis["ticktext"], strict=True))[2.0] == "\u22121"
+    assert "%" not in "".join(axis["ticktext"])
+
+
+def test_a_long_title_of_an_axis_has_several_lines() -> None:
+    title = line_axis("Best validation generation distance (lower is better)")["title"]["text"]
+    assert title == "Best validation generation<br>distance (lower is better)"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.report_data import HOSTILE, Made, write_study
+from tests.report_kinds import write_kind
 
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.report import page, sentences
@@ -118,7 +119,7 @@ def test_ids_are_unique_and_labels_point_to_them(html: str) -> None:
 
 def test_every_plot_is_a_named_group(html: str) -> None:
     plots = [attrs for _, attrs in Reader(html).tags if attrs.get("class") == "plot"]
-    assert len(plots) == 5
+    assert len(plots) == 8
     assert all(plot["role"] == "group" and plot["aria-labelledby"] for plot in plots)
 
 
@@ -143,7 +144,7 @@ def test_the_packed_script_is_plotly_as_installed(html: str) -> None:
 def test_the_page_names_no_other_address(html: str) -> None:
     for _, attrs in Reader(html).tags:
         for name in ("src", "href", "action", "data", "srcset"):
-            assert (attrs.get(name) or "#").startswith(("#", "data:,"))
+            assert (attrs.get(name) or "#").startswith(("#", "data:,", "data:image/png;base64,"))
 
 
 def test_the_packed_table_holds_every_trial(results: Results, html: str) -> None:
@@ -273,6 +274,90 @@ def test_failures_are_counted_and_placed(html: str) -> None:
     assert "learning_rate is higher where this happened: median 0.06881 in 5 trials" in text
 
 
+def test_ailments_are_grouped_by_their_remedy(results: Results, html: str) -> None:
+    text = Reader(html).text
+    assert "11 of 96 trainings show signs of ill health." in text
+    assert "Exploding : 11 trainings Try a smaller learning rate or gradient clipping." in text
+    assert "AutoencoderProbe: 2 of 32 trainings (trials 1, 7)" in text
+    recipe = results.trials.iloc[0]
+    is_recipe = (results.epochs["trial"] == 0) & (results.epochs["seed"] == recipe["seed"])
+    dead = results.epochs.assign(health_dead_share=is_recipe.map({True: 0.99, False: 0.1}))
+    ill = Reader(render(replace(results, epochs=dead))).text
+    assert "12 of 96 trainings show signs of ill health." in ill
+    assert "Dead units : 1 training Try" in ill
+    assert "CNN, trial 0: 99% of the units of a ReLU layer are 0" in ill
+
+
+def test_a_healthy_study_is_said_to_be_healthy(results: Results) -> None:
+    kept = results.trials["status"].isin(["completed", "stopped"])
+    healthy = replace(results, trials=results.trials[kept].reset_index(drop=True))
+    rows = healthy.epochs.merge(healthy.trials[["family", "trial", "seed"]])
+    text = Reader(render(replace(healthy, epochs=rows))).text
+    assert "No training shows signs of ill health." in text
+    assert "signs of ill health. Each is judged" not in text
+
+
+def test_diagnoses_are_a_column_of_the_table(results: Results, html: str) -> None:
+    table = json.loads(_packed(html, "packed-data"))["trials"]
+    place = [column["key"] for column in table["columns"]].index("diagnosis")
+    said = [row[place] for row in table["rows"]]
+    assert sum(one is not None for one in said) == int(results.trials["diagnosis"].notna().sum())
+    assert any("try a smaller learning rate" in one for one in said if one)
+
+
+def test_hyperparameters_that_are_fixed_are_told_once_under_method(tmp_path: Path) -> None:
+    html = render(_read(tmp_path, Made(families=("CNN",), fixed=True, trials=6)))
+    text = Reader(html).text
+    assert "Fixed: patience 10, beta1 0.9, schedule one-cycle, crop 0." in text
+    assert "; 4 fixed ones are under Method" in text
+    assert '<th scope="row">patience</th>' not in html
+    columns = json.loads(_packed(html, "packed-data"))["trials"]["columns"]
+    keys = [column["key"] for column in columns]
+    assert "config.learning_rate" in keys
+    assert "config.patience" not in keys
+
+
+def test_a_fixed_hyperparameter_that_left_the_recipe_is_shown(tmp_path: Path) -> None:
+    results = _read(tmp_path, Made(families=("CNN",), fixed=True, trials=6))
+    trials = results.trials.copy()
+    trials.loc[2, "config.patience"] = 3
+    html = render(replace(results, trials=trials))
+    assert '<th scope="row">patience</th>' in html
+    assert "Fixed: beta1 0.9, schedule one-cycle, crop 0." in Reader(html).text
+
+
+@pytest.mark.parametrize(
+    ("kind", "score"),
+    [
+        ("regression", r"wins: test R\u00b2 0\.\d{3}|are not separable"),
+        ("denoise", r"test PSNR \d\d\.\d\d dB"),
+        ("codes", r"test reconstruction error 0\.\d+"),
+        ("gan", r"test generation distance \d*\.?\d+"),
+    ],
+)
+def test_other_studies_never_speak_of_accuracy(tmp_path: Path, kind: str, score: str) -> None:
+    results = read_results(write_kind(tmp_path, kind))
+    assert re.search(score, _headline(results))
+    text = Reader(render(results)).text
+    assert "could not be drawn" not in text
+    assert "accuracy" not in text
+    assert not re.search(r"\d points?\b", text)
+    assert "Intervals are Student's t over the seeds" in text
+
+
+def test_rows_of_a_table_are_no_images(tmp_path: Path) -> None:
+    text = Reader(render(read_results(write_kind(tmp_path, "regression")))).text
+    assert "the chance in the choice of the test items is left out" in text
+    assert "items per split train" in text
+    assert "predicted number" in text
+    assert "test image" not in text
+
+
+def test_a_cost_as_objective_has_no_split(tmp_path: Path) -> None:
+    results = _read(tmp_path, Made(metric="latency_p50"))
+    assert re.fullmatch(r"CNN wins: median latency [\d.]+ ms", _headline(results))
+
+
 def test_nothing_failed_is_said_kindly(results: Results) -> None:
     trials = results.trials[results.trials["status"].isin(["completed", "stopped"])]
     story = Story(replace(results, trials=trials.reset_index(drop=True)))
@@ -356,7 +441,8 @@ def test_one_seed_each_is_compared_over_items_or_not_at_all(results: Results) ->
 def test_a_section_that_fails_spares_the_rest(results: Results) -> None:
     broken = results.epochs.rename(columns={"epoch": "lost"})
     text = Reader(render(replace(results, epochs=broken))).text
-    assert text.count("This section could not be drawn") == 1
+    # the learning curves, and what ails the trainings
+    assert text.count("This section could not be drawn") == 2
     assert "KeyError" in text
     assert "CNN wins: 97.7% test accuracy" in text
 

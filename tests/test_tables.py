@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from tests.report_data import Made, write_study
+from tests.report_kinds import SIDE, write_kind
 
 from torchstudy.analysis.failures import failure_reasons, outcome_counts
 from torchstudy.analysis.tables import (
@@ -146,6 +147,36 @@ def test_trials_must_exist_and_the_rest_may_be_absent(tmp_path: Path) -> None:
     (folder / "trials.parquet").unlink()
     with pytest.raises(StudyError, match=r"trials\.parquet is missing"):
         read_results(folder)
+
+
+def test_codes_and_pictures_are_found_where_a_family_left_them(tmp_path: Path) -> None:
+    results = read_results(write_kind(tmp_path, "denoise", trials=2))
+    assert not results.codes
+    gallery = results.gallery("Denoiser")
+    assert list(gallery) == [0, 1, 2, 4, 8, 16]
+    assert list(gallery[4]) == ["noisy", "restored", "clean"]
+    with np.load(tmp_path / "evidence" / "Denoiser" / "gallery.npz") as saved:
+        assert np.array_equal(gallery[4]["restored"], saved["4/restored"])
+    assert gallery[4]["restored"].shape == (8, 1, SIDE, SIDE)
+    assert results.gallery("../Denoiser") == results.gallery("Strange") == {}
+    coded = read_results(write_kind(tmp_path / "codes", "codes", trials=2))
+    assert coded.codes["Autoencoder"]["code_2"].dtype == "float64"
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK not a zip", None])
+def test_a_damaged_gallery_is_named(tmp_path: Path, damage: bytes | None) -> None:
+    results = read_results(write_kind(tmp_path, "gan", trials=2))
+    path = tmp_path / "evidence" / "GAN" / "gallery.npz"
+    path.write_bytes(path.read_bytes()[:400] if damage is None else damage)
+    with pytest.raises(StudyError, match=r"gallery\.npz is damaged or not a gallery"):
+        results.gallery("GAN")
+
+
+def test_a_trial_0_that_is_no_recipe_is_not_taken_for_one(tmp_path: Path) -> None:
+    results = read_results(write_kind(tmp_path, "regression", trials=4))
+    rows = best_trials(results).set_index("family")
+    assert rows.loc["MLP", "recipe_value"] == rows.loc["MLP", "recipe_value"]
+    assert np.isnan(rows.loc["MultiInput", "recipe_value"])
 
 
 def test_the_best_trial_is_the_best_completed_one(results: Results) -> None:

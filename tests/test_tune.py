@@ -52,7 +52,10 @@ def test_the_same_seed_makes_the_same_trials_and_rows_come_as_they_are_made() ->
     assert (other["config.x"] != first["config.x"]).any()
 
 
+@pytest.mark.slow
 def test_failures_and_values_that_are_no_numbers_are_rows() -> None:
+    """Slow: four questions to Ax's model."""
+
     def odd(config: Config) -> float:
         if config["n"] == 1:
             raise KeyError("not one")
@@ -89,3 +92,41 @@ def test_arguments_that_cannot_be_are_all_named() -> None:
         "direction is 'maximize' or 'minimize', not 'up'",
         "trials must be a whole number of at least 1; got 0",
     )
+    with pytest.raises(StudyError) as caught:
+        tune(3, ["x"], seed=-1)  # type: ignore[arg-type]
+    assert caught.value.problems == (
+        "objective is a function of a configuration, not 3",
+        "space is a SearchSpace or a mapping of names to ranges, not ['x']",
+        "seed must be a whole number of at least 0; got -1",
+    )
+
+
+def test_native_ax_configs_keep_their_conditions() -> None:
+    from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+
+    configs = [
+        ChoiceParameterConfig(
+            name="optimizer",
+            values=["adam", "sgd"],
+            parameter_type="str",
+            dependent_parameters={"sgd": ["momentum"]},
+        ),
+        RangeParameterConfig(name="momentum", bounds=(0.1, 0.9), parameter_type="float"),
+    ]
+    found = tune(lambda config: float(len(config)), {c.name: c for c in configs}, trials=4)
+    has_momentum = found["config.momentum"].notna()
+    assert (has_momentum == (found["config.optimizer"] == "sgd")).all()
+    assert has_momentum.nunique() == 2
+
+
+def test_rows_before_an_interruption_have_been_handed_over() -> None:
+    seen: list[object] = []
+
+    def interrupted(config: Config) -> float:
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return 1.0
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(interrupted, BOX, on_trial=lambda row: seen.append(row["status"]))
+    assert seen == ["completed", "completed"]

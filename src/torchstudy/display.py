@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from torchstudy.execution.watching import Plan, Subject, Watcher, ended_text, plan_text
 from torchstudy.records import Epoch, Objective, Outcome
+from torchstudy.report.formats import duration
 
 REFRESH = 4  # times a second
 
@@ -149,13 +150,3 @@ class LiveDisplay(Watcher):
 
 def _place(subject: Subject) -> tuple[str, int]:
     return subject.title, subject.seed
-
-
-def duration(seconds: float) -> str:
-    """`12 s`, `3 min 20 s`, `2 h 05 min`."""
-    if round(seconds) < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -6,13 +6,13 @@ from typing import Literal
 
 from torchstudy.data.dataset import prepare
 from torchstudy.data.sources import scan
-from torchstudy.display import duration
 from torchstudy.execution.board import Board
 from torchstudy.execution.forecast import forecast
 from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.preconditions import ExecutorName, num_workers_of
 from torchstudy.execution.schedule import Schedule
 from torchstudy.execution.watching import counted, notes
+from torchstudy.report.formats import duration
 from torchstudy.stored import reading
 from torchstudy.study import Study
 

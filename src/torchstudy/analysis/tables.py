@@ -1,12 +1,14 @@
 """What a study's tables hold: reading, writing, and the frames that the report draws."""
 
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from torchstudy.errors import StudyError
@@ -29,7 +31,19 @@ PREDICTION_COLUMNS: dict[str, str] = {
     "confidence": "float64",
     "is_correct": "boolean",
 }
-"""`evidence/<family>/predictions`: one row per item of a split, for each seed."""
+"""`evidence/<family>/predictions`: one row per item of a split, for each seed; of numbers
+`target_value` and `predicted_value` instead."""
+
+CODE_COLUMNS: dict[str, str] = {
+    "split": "string",
+    "seed": "Int64",
+    "item": "Int64",
+    "name": "string",
+}
+"""`evidence/<family>/codes`: one row per item of a split, for each seed; then `target` (a class or
+a number) and `code_1`, `code_2` ..."""
+
+Gallery: TypeAlias = dict[int, dict[str, npt.NDArray[np.uint8]]]
 
 CONFIG = "config."
 VALID = "valid_"
@@ -45,6 +59,7 @@ class Results:
     summary: dict[str, Any]
     predictions: Mapping[str, pd.DataFrame]
     folder: Path
+    codes: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def objective(self) -> Objective:
@@ -63,6 +78,14 @@ class Results:
         """`usable_values` of the study's trials."""
         return usable_values(self.trials, self.objective)
 
+    def gallery(self, family: str) -> Gallery:
+        """Pictures of a family by epoch and caption, (items, C, H, W); read anew, none if no file.
+
+        Epoch 0 is the untrained network. Raises StudyError for a damaged file.
+        """
+        paths = {path.parent.name: path for path in self.folder.glob("evidence/*/gallery.npz")}
+        return read_gallery(paths[family]) if family in paths else {}
+
 
 def read_results(folder: Path) -> Results:
     """The results in a study's folder.
@@ -78,15 +101,14 @@ def read_results(folder: Path) -> Results:
         raise StudyError(f"{folder / 'trials.parquet'} is missing; `optimize run` writes it")
     epochs = _table(folder / "epochs.parquet", EPOCH_COLUMNS)
     confirmation = _table(folder / "confirmation.parquet", CONFIRMATION_COLUMNS)
-    found = sorted((folder / "evidence").glob("*/predictions.parquet"))
-    predictions = {path.parent.name: _table(path, PREDICTION_COLUMNS) for path in found}
     return Results(
         trials=trials,
         epochs=frame([], EPOCH_COLUMNS) if epochs is None else epochs,
         confirmation=frame([], CONFIRMATION_COLUMNS) if confirmation is None else confirmation,
         summary=summary,
-        predictions={name: table for name, table in predictions.items() if table is not None},
+        predictions=_evidence(folder, "predictions", PREDICTION_COLUMNS),
         folder=folder,
+        codes=_evidence(folder, "codes", CODE_COLUMNS),
     )
 
 
@@ -271,6 +293,27 @@ def _table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame | None:
     if absent:
         raise StudyError(f"{path} lacks the column(s) {', '.join(absent)}")
     return table
+
+
+def _evidence(folder: Path, name: str, columns: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """The table of this name of every family that has one."""
+    paths = sorted((folder / "evidence").glob(f"*/{name}.parquet"))
+    tables = {path.parent.name: _table(path, columns) for path in paths}
+    return {family: table for family, table in tables.items() if table is not None}
+
+
+def read_gallery(path: Path) -> Gallery:
+    """The pictures in a file by epoch and caption; StudyError if it is damaged or none."""
+    gallery: Gallery = {}
+    try:
+        # numpy leaves a path that it opened itself open where the file is damaged
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            for key in saved.files:
+                epoch, _, caption = key.partition("/")
+                gallery.setdefault(int(epoch), {})[caption] = saved[key]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise StudyError(f"{path} is damaged or not a gallery: {error}") from error
+    return dict(sorted(gallery.items()))
 
 
 def _typed(values: list[Any], kind: str) -> "pd.Series[Any]":

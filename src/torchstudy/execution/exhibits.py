@@ -52,18 +52,6 @@ def write_gallery(folder: Path, gallery: Mapping[int, Mapping[str, Tensor]]) -> 
         _write(gallery_path(folder), arrays)
 
 
-def read_gallery(path: Path) -> dict[int, Arrays]:
-    """The pictures that `write_gallery` left, by epoch and caption, in order; none if no file."""
-    if not path.exists():
-        return {}
-    gallery: dict[int, Arrays] = {}
-    with np.load(path, allow_pickle=False) as saved:
-        for key in saved.files:
-            epoch, _, caption = key.partition(SEPARATOR)
-            gallery.setdefault(int(epoch), {})[caption] = saved[key]
-    return gallery
-
-
 def _answers(family: Family, model: nn.Module, data: DataSpec, split: Split) -> Arrays:
     predictions, codes = [], []
     with torch.inference_mode():

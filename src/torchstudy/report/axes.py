@@ -1,15 +1,17 @@
-"""Axes on which small differences stay visible: log error for accuracy, log for wide losses."""
+"""Axes on which small differences stay visible: log error for shares, log for wide losses."""
 
 import html
 import math
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from torchstudy.report.formats import Metric, duration, quantity, shortened
+from torchstudy.report.formats import MINUS, Metric, duration, quantity, shortened
 
 DIGITS = ((1,), (1, 2, 5), (1, 2, 3, 5, 7), (1, 2, 3, 4, 5, 6, 7, 8, 9))
 FEWEST_TICKS = 4
+TITLE_WIDTH = 34  # letters in a line of a title: what a plot of 320 px has room for
 SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000)
 WIDE = 8.0  # a positive range this many times its start is drawn on a log axis
 
@@ -19,13 +21,13 @@ class Scale:
     """Where a metric's values are drawn, and the axis that says so."""
 
     metric: Metric
-    floor: float  # the smallest error that is drawn: half an image
+    floor: float  # the smallest error that is drawn: of accuracy, half an item
 
     def place(self, value: float) -> float | None:
         """The coordinate of a value; None for a missing one."""
         if math.isnan(value) or math.isinf(value):
             return None
-        return max(1.0 - value, self.floor) if self.metric.is_accuracy else value
+        return max(1.0 - value, self.floor) if self.metric.is_share else value
 
     def axis(self, title: str, values: Iterable[float]) -> dict[str, Any]:
         """A plotly axis over these values."""
@@ -34,7 +36,7 @@ class Scale:
         if not places:
             return axis
         low, high = min(places), max(places)
-        if self.metric.is_accuracy:
+        if self.metric.is_share:
             return {**axis, **self._error_axis(low, high)}
         if low > 0 and high / low > WIDE:
             ticks = log_ticks(low, high)
@@ -45,17 +47,23 @@ class Scale:
     def _error_axis(self, low: float, high: float) -> dict[str, Any]:
         pad = max(0.06 * math.log10(high / low), 0.04)
         ends = [math.log10(high) + pad, math.log10(low) - pad]
-        bottom, top = max(10 ** ends[1], self.floor), min(10 ** ends[0], 0.99)
+        most = 0.99 if self.metric.is_accuracy else math.inf
+        bottom, top = max(10 ** ends[1], self.floor), min(10 ** ends[0], most)
         ticks = [tick for tick in log_ticks(bottom, top) if tick > self.floor]
-        texts = [f"{100 * (1 - error):.4g}%" for error in ticks]
         if low <= self.floor:
-            ticks, texts = [*ticks, self.floor], [*texts, "100%"]
+            ticks = [*ticks, self.floor]
+        texts = [self._error_text(tick) for tick in ticks]
         return {"type": "log", "range": ends, "tickvals": ticks, "ticktext": texts}
 
+    def _error_text(self, error: float) -> str:
+        value = 1.0 if error <= self.floor else 1 - error
+        text = f"{100 * value:.4g}%" if self.metric.is_accuracy else f"{value:.4g}"
+        return text.replace("-", MINUS)
 
-def scale_of(metric: Metric, images: int) -> Scale:
-    """The scale of a metric that was measured on this many images."""
-    return Scale(metric=metric, floor=0.5 / images if images else 1e-4)
+
+def scale_of(metric: Metric, items: int) -> Scale:
+    """The scale of a metric that was measured on this many items."""
+    return Scale(metric=metric, floor=0.5 / items if items and metric.is_accuracy else 1e-4)
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -90,9 +98,10 @@ def unit_of(seconds: float) -> tuple[str, float]:
 
 
 def line_axis(title: str) -> dict[str, Any]:
-    """A plain axis in the page's colours."""
+    """A plain axis in the page's colours; a long title has several lines, for narrow screens."""
+    lines = "<br>".join(textwrap.wrap(title, TITLE_WIDTH, break_long_words=False))
     return {
-        "title": {"text": title, "font": {"size": 13}, "standoff": 8},
+        "title": {"text": lines, "font": {"size": 13}, "standoff": 8},
         "gridcolor": "var(--grid)",
         "linecolor": "var(--line)",
         "zeroline": False,

@@ -1,21 +1,22 @@
-"""What each section shows: every trial, what failed, and how it was all done."""
+"""What each section shows: every trial, and how it was all done."""
 
 import math
 from typing import Any
 
 import pandas as pd
 
-from torchstudy.analysis.failures import failure_reasons, outcome_counts
 from torchstudy.analysis.tables import CONFIG, plain
 from torchstudy.records import Status
 from torchstudy.report import figures, sentences
 from torchstudy.report.axes import scale_of
-from torchstudy.report.formats import called, counted, setting, shortened
+from torchstudy.report.formats import called, capital, shortened
 from torchstudy.report.looks import status_words
 from torchstudy.report.sections import Content, Table
+from torchstudy.report.settings import fixed, shown_columns, space_rows
 from torchstudy.report.story import Story
 
-TEXT_LIMIT = 400  # characters of one cell or reason on the page; the tables hold all
+TEXT_LIMIT = 400  # characters of one cell on the page; the tables hold all
+SPACE_HEAD = ("Hyperparameter", "Type", "Range", "Scale", "Recipe", "Only if")
 
 
 def trials(story: Story) -> Content:
@@ -44,40 +45,10 @@ def trials(story: Story) -> Content:
             for place, name in enumerate(story.results.families)
         ],
         "statuses": [{"key": str(status), "name": status_words(status)} for status in known],
-        "metric": story.metric.words,
+        "metric": capital(story.metric.on("validation")),
     }
     drawn = {} if drawable.empty else {"cost": figures.cost(drawable, scale, story.looks)}
     return Content(context=context, figures=drawn, data={"trials": _trial_data(story)})
-
-
-def failures(story: Story) -> Content:
-    """How trials ended, and the reasons of those that failed."""
-    reasons = [
-        {
-            "family": called(row["family"]),
-            "look": story.looks[row["family"]],
-            "status": status_words(row["status"]),
-            "n": counted(int(row["n"]), "trial"),
-            "tried": int(row["tried"]),
-            "reason": shortened(row["reason"], TEXT_LIMIT) or "no reason was recorded",
-            "trials": shortened(", ".join(str(number) for number in row["trials"]), 80),
-            "region": sentences.region(row),
-        }
-        for row in failure_reasons(story.trials).to_dict("records")
-    ]
-    counts = outcome_counts(story.trials)
-    tried = [name for name in story.results.families if name in set(counts["family"])]
-    drawn = {"outcomes": figures.outcomes(counts, tried)} if tried else {}
-    table = Table(
-        head=("Family", "Outcome", "Trials"),
-        rows=[
-            (called(row["family"]), status_words(row["status"]), str(row["n"]))
-            for row in counts.to_dict("records")
-        ],
-    )
-    said = [sentences.failed(story), sentences.failed_fresh(story)]
-    context = {"sentences": [one for one in said if one], "reasons": reasons, "table": table}
-    return Content(context=context, figures=drawn)
 
 
 def method(story: Story) -> Content:
@@ -90,18 +61,26 @@ def method(story: Story) -> Content:
             "look": story.looks[name],
             "notes": given.get("notes") or [],
             "is_exhausted": bool(given.get("exhausted")),
-            "table": _space_table(given.get("space") or {}),
+            "table": Table(head=SPACE_HEAD, rows=space_rows(story, name)),
+            "fixed": fixed(story, name),
         }
         for name, given in families.items()
     ]
     facts = [
-        ("Data", _data_facts(summary.get("data") or {})),
+        ("Data", _data_facts(summary.get("data") or {}, story.noun)),
         ("Procedure", _procedure_facts(story)),
         ("Versions", [(str(name), str(v)) for name, v in (summary.get("versions") or {}).items()]),
         ("Machine", _machine_facts(summary.get("machine") or {})),
     ]
     notes = list((summary.get("data") or {}).get("notes") or [])
-    return Content(context={"facts": facts, "spaces": spaces, "notes": notes})
+    context = {
+        "facts": facts,
+        "spaces": spaces,
+        "notes": notes,
+        "has_items": story.metric.is_accuracy,
+        "noun": story.noun,
+    }
+    return Content(context=context)
 
 
 def _trial_data(story: Story) -> dict[str, Any]:
@@ -109,21 +88,19 @@ def _trial_data(story: Story) -> dict[str, Any]:
     columns = [
         ("trial", "Trial", "number"),
         ("family", "Family", "family"),
-        (
-            "value",
-            f"Best {story.metric.words}",
-            "percent" if story.metric.is_accuracy else "number",
-        ),
+        ("value", story.metric.title("best"), "percent" if story.metric.is_accuracy else "number"),
         ("status", "Status", "status"),
         ("epochs", "Epochs", "number"),
         ("seconds", "Time", "seconds"),
         ("parameters", "Parameters", "integer"),
         ("origin", "Origin", "text"),
     ]
-    for name in (str(column) for column in table.columns if str(column).startswith(CONFIG)):
+    for name in shown_columns(story):
         is_number = pd.api.types.is_numeric_dtype(table[name]) and table[name].dtype != "boolean"
         columns.append((name, name.removeprefix(CONFIG), "number" if is_number else "text"))
     columns.append(("reason", "Reason", "text"))
+    if "diagnosis" in table:
+        columns.append(("diagnosis", "Diagnosis", "text"))
     names = story.results.families
     table["family"] = table["family"].map(names.index)
     return {
@@ -146,36 +123,22 @@ def _cell(value: Any) -> Any:
     return value[:TEXT_LIMIT] if isinstance(value, str) else value
 
 
-def _space_table(space: dict[str, Any]) -> Table:
-    rows = []
-    for name, given in space.items():
-        if given["type"] == "choice":
-            span = ", ".join(setting(value) for value in given["values"])
-        else:
-            span = f"{setting(given['low'])} to {setting(given['high'])}"
-        when = given.get("when") or {}
-        condition = ", ".join(f"{parent} = {setting(value)}" for parent, value in when.items())
-        scale = given.get("scale", "")
-        rows.append(
-            tuple(
-                shortened(text, TEXT_LIMIT)
-                for text in (name, given["type"], span, scale, setting(given["default"]), condition)
-            )
-        )
-    return Table(head=("Hyperparameter", "Type", "Range", "Scale", "Recipe", "Only if"), rows=rows)
-
-
-def _data_facts(data: dict[str, Any]) -> list[tuple[str, str]]:
+def _data_facts(data: dict[str, Any], noun: str) -> list[tuple[str, str]]:
     classes = [str(name) for name in data.get("classes") or []]
-    size = f"{data.get('channels')} x {data.get('height')} x {data.get('width')}"
+    columns = [str(name) for name in data.get("columns") or []]
+    views = f"{data['views']} per item, " if data.get("views", 1) > 1 else ""
+    size = f"{views}{data.get('channels')} x {data.get('height')} x {data.get('width')}"
     splits = [f"{name} {n:,}" for name, n in (data.get("splits") or {}).items()]
-    return [
-        ("source", str(data.get("source", "unknown"))),
-        ("image (channels x height x width)", size),
-        ("classes", shortened(f"{len(classes)}: {', '.join(classes)}", TEXT_LIMIT)),
-        ("images per split", ", ".join(splits)),
-        ("fingerprint", str(data.get("fingerprint", "unknown"))),
-    ]
+    facts = {
+        "source": str(data.get("source", "unknown")),
+        "image (channels x height x width)": size if data.get("channels", 1) else "",
+        "columns": f"{len(columns)}: {', '.join(columns)}" if columns else "",
+        "classes": f"{len(classes)}: {', '.join(classes)}" if classes else "",
+        "predicted number": "" if classes else str(data.get("target", "")),
+        f"{noun}s per split": ", ".join(splits),
+        "fingerprint": str(data.get("fingerprint", "unknown")),
+    }
+    return [(key, shortened(text, TEXT_LIMIT)) for key, text in facts.items() if text]
 
 
 def _procedure_facts(story: Story) -> list[tuple[str, str]]:
@@ -183,7 +146,7 @@ def _procedure_facts(story: Story) -> list[tuple[str, str]]:
     budget = summary.get("budget") or {}
     minutes = budget.get("minutes")
     return [
-        ("objective", f"{summary['objective']['direction']} {story.metric.words}"),
+        ("objective", f"{story.objective.direction} {story.metric.words}"),
         (
             "search",
             f"{budget.get('trials')} trials per family, up to {budget.get('epochs')} epochs",

@@ -25,14 +25,14 @@ def forest(scores: pd.DataFrame, metric: Metric, looks: Mapping[str, Look]) -> g
 
     `scores` as `family_scores` returns it, with `promised`: the best validation value.
     """
-    figure = _figure(ROW * len(scores) + 84)
+    figure = blank(ROW * len(scores) + 84)
     for place, row in enumerate(scores.to_dict("records")):
         look, y = looks[row["family"]], -place
         figure.add_trace(_seeds(row, y, look, metric))
         figure.add_trace(_promise(row, y, look, metric))
         figure.add_trace(_interval(row, y, look, metric))
         figure.add_annotation(**_row_label(_forest_label(row, metric), y))
-    figure.update_xaxes(**line_axis(f"Test {metric.words}"), nticks=6)
+    figure.update_xaxes(**line_axis(metric.axis("test")), nticks=6)
     if metric.is_accuracy:
         figure.update_xaxes(tickformat=".1~%")
     figure.update_yaxes(**_rows_axis(len(scores)))
@@ -42,7 +42,7 @@ def forest(scores: pd.DataFrame, metric: Metric, looks: Mapping[str, Look]) -> g
 
 def spent(progress: pd.DataFrame, scale: Scale, looks: Mapping[str, Look]) -> go.Figure:
     """The best value so far against the seconds that a family's trials have taken."""
-    figure = _figure(320)
+    figure = blank(320)
     unit, length = unit_of(float(progress["seconds"].max()))
     for family, look in looks.items():
         own = progress[(progress["family"] == family) & progress["best"].notna()]
@@ -66,7 +66,7 @@ def spent(progress: pd.DataFrame, scale: Scale, looks: Mapping[str, Look]) -> go
         )
     figure.update_xaxes(**line_axis(f"Training time of the family's trials so far ({unit})"))
     figure.update_xaxes(rangemode="tozero")
-    title = f"Best validation {scale.metric.words} so far"
+    title = scale.metric.axis("best validation")
     figure.update_yaxes(**scale.axis(title, progress["best"]))
     return figure
 
@@ -78,7 +78,7 @@ def curves(
 
     `bands` as `learning_curves` returns it; `best` has family, epoch, value.
     """
-    figure = _figure(420)
+    figure = blank(420)
     for family, look in looks.items():
         own = bands[bands["family"] == family]
         if own.empty:
@@ -87,7 +87,7 @@ def curves(
         figure.add_trace(_best_curve(family, best[best["family"] == family], scale, look))
     drawn = pd.concat([bands["low"], bands["high"], best["value"]]).astype("float64")
     figure.update_xaxes(**line_axis("Epoch"), rangemode="tozero")
-    figure.update_yaxes(**scale.axis(f"Validation {scale.metric.words}", drawn))
+    figure.update_yaxes(**scale.axis(scale.metric.axis("validation"), drawn))
     return figure
 
 
@@ -97,7 +97,7 @@ def cost(points: pd.DataFrame, scale: Scale, looks: Mapping[str, Look]) -> go.Fi
     `points` has family, trial, status, seconds, value, row (the trial's place in the table). There
     is one trace per family and kind of mark.
     """
-    figure = _figure(400)
+    figure = blank(400)
     for family, look in looks.items():
         own = points[points["family"] == family]
         completed = own["status"] == Status.COMPLETED.value
@@ -108,13 +108,14 @@ def cost(points: pd.DataFrame, scale: Scale, looks: Mapping[str, Look]) -> go.Fi
             figure.add_trace(_points(family, group, scale, look, symbol, is_named=is_named))
             is_named = True
     figure.update_xaxes(**time_axis("Training time of the trial", points["seconds"]))
-    figure.update_yaxes(**scale.axis(f"Best validation {scale.metric.words}", points["value"]))
+    title = scale.metric.axis("best validation")
+    figure.update_yaxes(**scale.axis(title, points["value"]))
     return figure
 
 
 def outcomes(counts: pd.DataFrame, families: list[str]) -> go.Figure:
     """Stacked bars: how the trials of each family ended."""
-    figure = _figure(ROW * len(families) + 110)
+    figure = blank(ROW * len(families) + 110)
     rows = {family: -place for place, family in enumerate(families)}
     for status in [known for known in Status if known.value in set(counts["status"])]:
         own = counts[counts["status"] == status.value]
@@ -153,7 +154,8 @@ def drawable(figure: go.Figure) -> dict[str, Any]:
     return {"data": drawn["data"], "layout": drawn["layout"], "config": CONFIG}
 
 
-def _figure(height: int) -> go.Figure:
+def blank(height: int) -> go.Figure:
+    """An empty figure in the page's colours."""
     return go.Figure(
         layout={
             "template": "none",

@@ -7,6 +7,10 @@ from torchstudy.records import Status
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "star", "hexagon", "cross")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 COLORS = 6  # --family-0 to --family-5 in style.css
+CLASS_SYMBOLS = (*SYMBOLS, "x", "triangle-down", "pentagon")
+CLASS_COLORS = 10  # --class-0 to --class-9 in style.css
+HEAT = tuple(zip((0, 0.01, 0.1, 0.4, 1), (f"var(--heat-{n})" for n in range(5)), strict=True))
+"""Where in a share of 0 to 1 which colour stands: small shares are told apart."""
 
 STATUS_WORDS = {
     Status.COMPLETED: "completed",
@@ -52,6 +56,18 @@ def look(index: int) -> Look:
 def looks_of(families: list[str]) -> dict[str, Look]:
     """The look of every family."""
     return {family: look(index) for index, family in enumerate(families)}
+
+
+def class_look(index: int) -> Look:
+    """The look of the class at this place: a hundred pairs of colour and symbol."""
+    color, turn = index % CLASS_COLORS, index // CLASS_COLORS
+    return Look(
+        index=color,
+        symbol=CLASS_SYMBOLS[(index + turn) % len(CLASS_SYMBOLS)],
+        dash="solid",
+        color=f"var(--class-{color})",
+        soft=f"var(--class-{color})",
+    )
 
 
 def status_words(status: str) -> str:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.files import write_text
-from torchstudy.report import details, sections
+from torchstudy.report import details, exhibits, sections, trouble
 from torchstudy.report.figures import drawable
 from torchstudy.report.packing import packed, packed_json, plotly_script, policy
 from torchstudy.report.sections import Content
@@ -50,12 +50,18 @@ SECTIONS = (
         title="Would more budget help?",
         content=sections.curves,
     ),
+    Section(
+        anchor="exhibits",
+        nav="What they do",
+        title="What do the models do?",
+        content=exhibits.exhibits,
+    ),
     Section(anchor="trials", nav="Every trial", title="Every trial", content=details.trials),
     Section(
         anchor="failures",
-        nav="What failed",
-        title="What failed, and why?",
-        content=details.failures,
+        nav="What went wrong",
+        title="What went wrong, and why?",
+        content=trouble.failures,
     ),
     Section(anchor="method", nav="Method", title="Method and provenance", content=details.method),
 )

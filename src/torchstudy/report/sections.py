@@ -10,7 +10,6 @@ import plotly.graph_objects as go
 from torchstudy.analysis.tables import (
     VALID,
     best_so_far,
-    config_of,
     learning_curves,
     numbers,
     search_epochs,
@@ -20,13 +19,13 @@ from torchstudy.report import figures, sentences
 from torchstudy.report.axes import scale_of
 from torchstudy.report.formats import (
     ABSENT,
+    Metric,
     called,
+    capital,
     counted,
     duration,
-    quantity,
-    setting,
-    shortened,
 )
+from torchstudy.report.settings import settings, space_of, varying
 from torchstudy.report.story import Story
 
 
@@ -94,7 +93,12 @@ def curves(story: Story) -> Content:
     """Learning curves of the search."""
     bands = learning_curves(story.results)
     if bands.empty:
-        return Content(context={"rooms": [], "table": None, "metric": story.metric.words})
+        nothing: dict[str, Any] = {
+            "rooms": [],
+            "table": None,
+            "metric": story.metric.on("validation"),
+        }
+        return Content(context=nothing)
     rows = search_epochs(story.results)
     keys = story.selected[["family", "trial"]]
     best = rows.merge(keys.astype({"trial": "Int64"}), on=["family", "trial"])
@@ -118,8 +122,8 @@ def curves(story: Story) -> Content:
         "rooms": _rooms(story, best),
         "table": table,
         "trials": counted(int(trials.sum()), "training"),
-        "metric": story.metric.words,
-        "is_log_error": story.metric.is_accuracy,
+        "metric": story.metric.on("validation"),
+        "is_log_error": story.metric.is_share,
     }
     drawn = {"curves": figures.curves(bands, best, scale, story.looks)}
     return Content(context=context, figures=drawn)
@@ -128,10 +132,10 @@ def curves(story: Story) -> Content:
 def _score_tile(story: Story) -> dict[str, str]:
     if not story.scores.empty:
         row = story.scores.iloc[0]
-        note = sentences.uncertainty(row, story.metric)
+        note = sentences.uncertainty(row, story.metric, story.noun)
         value = story.metric.score(row["mean"])
-        return {"label": f"Test {story.metric.words}", "value": value, "note": note}
-    label = f"Best validation {story.metric.words}"
+        return {"label": capital(story.metric.on("test")), "value": value, "note": note}
+    label = capital(story.metric.on("best validation"))
     if story.best.empty:
         return {"label": label, "value": ABSENT, "note": "no trial has completed"}
     row = story.best.iloc[0]
@@ -210,10 +214,11 @@ def _card(story: Story, row: dict[Hashable, Any]) -> dict[str, Any]:
     confirmed = story.scores[story.scores["family"] == family]
     gain = story.objective.sign * (row["value"] - row["recipe_value"])
     if len(confirmed):
-        score, note = metric.score(confirmed.iloc[0]["mean"]), f"test {metric.words}"
-        note += f", {sentences.uncertainty(confirmed.iloc[0], metric)}"
+        score, note = metric.score(confirmed.iloc[0]["mean"]), metric.on("test")
+        note += f", {sentences.uncertainty(confirmed.iloc[0], metric, story.noun)}"
     else:
-        score, note = metric.score(row["value"]), f"best validation {metric.words}, not confirmed"
+        score = metric.score(row["value"])
+        note = f"{metric.on('best validation')}, not confirmed"
     declared = (story.results.summary["families"].get(family) or {}).get("description", "")
     return {
         "family": called(family),
@@ -223,7 +228,8 @@ def _card(story: Story, row: dict[Hashable, Any]) -> dict[str, Any]:
         "note": note,
         "trial": row["trial"],
         "gain": _gain(row["trial"], gain, row["recipe_value"], story),
-        "settings": _settings(own, row["config"]),
+        "settings": settings(story, family, row["config"]),
+        "num_fixed": len(space_of(story, family).keys() - set(varying(story, family))),
         "measured": _measured(story, trial),
     }
 
@@ -239,33 +245,19 @@ def _gain(trial: int, gain: float, recipe: float, story: Story) -> str:
     return f"On validation {size} {side} its own recipe, which reached {metric.score(recipe)}."
 
 
-def _settings(own: pd.DataFrame, config: dict[str, Any]) -> list[dict[str, Any]]:
-    recipe_rows = own[own["origin"] == "recipe"]
-    recipe = config_of(recipe_rows.iloc[0]) if len(recipe_rows) else {}
-    names = list(dict.fromkeys([*config, *recipe]))
-    return [
-        {
-            "name": shortened(name, 60),
-            "value": shortened(setting(config[name]), 60) if name in config else ABSENT,
-            "recipe": shortened(setting(recipe[name]), 60) if name in recipe else ABSENT,
-            "is_changed": bool(recipe) and config.get(name) != recipe.get(name),
-        }
-        for name in names
-    ]
-
-
 def _measured(story: Story, trial: "pd.Series[Any]") -> list[tuple[str, str]]:
     """Validation numbers of the search's training that are shown but never ranked."""
     found = [
         (
-            f"validation {story.metric.words}, best epoch",
+            f"{story.metric.on('validation')}, best epoch",
             story.metric.score(_value(story, trial), 2),
         )
     ]
     for column in (str(name) for name in trial.index if str(name).startswith(VALID)):
         name = column.removeprefix(VALID)
         if name != story.metric.name and pd.notna(trial[column]):
-            found.append((f"validation {name.replace('_', ' ')}", quantity(float(trial[column]))))
+            metric = Metric(name=name)
+            found.append((metric.on("validation"), metric.score(float(trial[column]), 2)))
     if pd.notna(trial["parameters"]):
         found.append(("parameters", f"{int(trial['parameters']):,}"))
     found.append(("training time", duration(float(trial["seconds"]))))

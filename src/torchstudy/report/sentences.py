@@ -68,10 +68,10 @@ def planned_trials(story: Story) -> int:
 
 
 def scored(metric: Metric, value: float, split: str) -> str:
-    """`97.7% test accuracy` or `test loss 0.1234`."""
-    if metric.is_accuracy:
-        return f"{metric.score(value)} {split} {metric.words}"
-    return f"{split} {metric.words} {metric.score(value)}"
+    """`97.7% test accuracy`, `test PSNR 24.31 dB` or `12,345 parameters`."""
+    if metric.is_accuracy or metric.name == "parameters":
+        return f"{metric.score(value)} {metric.on(split)}"
+    return f"{metric.on(split)} {metric.score(value)}"
 
 
 def lead(difference: Difference, metric: Metric) -> str:
@@ -86,18 +86,15 @@ def lead(difference: Difference, metric: Metric) -> str:
     return f"{size} (95% interval {bounds}{tested})"
 
 
-def basis(difference: Difference, num_compared: int) -> str:
-    """How the differences were measured: seeds, images, correction."""
+def basis(difference: Difference, num_compared: int, noun: str) -> str:
+    """How the differences were measured: seeds, images (or what `noun` says), correction."""
     a, b = difference.seeds
     each = counted(b, "fresh seed")
     seeds = f"{each} of either family" if a == b else f"{a} against {each}"
     if difference.basis == SEEDS_ONLY:
-        text = (
-            f"Measured over {seeds}, without predictions of single images, so the chance in the "
-            "choice of the test images is left out"
-        )
+        text = f"Measured over {seeds}; the chance in the choice of the test {noun}s is left out"
     else:
-        text = f"Measured over {seeds} on the same {counted(difference.items, 'test image')}"
+        text = f"Measured over {seeds} on the same {counted(difference.items, f'test {noun}')}"
     if difference.basis == ITEMS_ONLY:
         text += "; the spread between seeds is unknown"
     if num_compared > 1:
@@ -105,12 +102,12 @@ def basis(difference: Difference, num_compared: int) -> str:
     return f"{text}."
 
 
-def uncertainty(row: Any, metric: Metric) -> str:
-    """The interval of a confirmed score with what it covers."""
+def uncertainty(row: Any, metric: Metric, noun: str) -> str:
+    """The interval of a confirmed score with what it covers; `noun` is what a split is made of."""
     seeds = counted(int(row["seeds"]), "fresh seed")
     if row["low"] != row["low"]:
         return f"from {seeds}, so no interval"
-    items = f" and {counted(int(row['items']), 'test image')}" if row["items"] else ""
+    items = f" and {counted(int(row['items']), f'test {noun}')}" if row["items"] else ""
     return f"95% interval {metric.span(row['low'], row['high'])} over {seeds}{items}"
 
 
@@ -248,10 +245,10 @@ def _search_only(story: Story) -> Verdict:
         top = story.best.iloc[0]
         value = scored(story.metric, top["value"], "validation")
         title = f"{called(top['family'])} leads the search: {value}"
-    images = story.split_size("valid")
+    items = story.split_size("valid")
     optimistic = (
         f"This is the best validation value of {counted(n, 'trial')} on the same "
-        f"{counted(images, 'image')}, so it is optimistic."
+        f"{counted(items, story.noun)}, so it is optimistic."
     )
     return Verdict(title=title, sentences=(optimistic, UNSURE))
 
@@ -259,7 +256,7 @@ def _search_only(story: Story) -> Verdict:
 def _alone(story: Story) -> Verdict:
     row = story.scores.iloc[0]
     title = f"{called(row['family'])}: {scored(story.metric, row['mean'], 'test')}"
-    interval = uncertainty(row, story.metric)
+    interval = uncertainty(row, story.metric, story.noun)
     sentences = [f"{interval[0].upper()}{interval[1:]}.", "There is no other family to compare."]
     return _with_rest(story, title, sentences)
 
@@ -284,7 +281,7 @@ def _contest(story: Story) -> Verdict:
     if others:
         behind = joined([f"{called(found.b)} by {lead(found, metric)}" for found in others])
         sentences.append(f"Clearly behind: {behind}.")
-    sentences.append(basis(second, len(story.differences)))
+    sentences.append(basis(second, len(story.differences), story.noun))
     return _with_rest(story, title, sentences)
 
 

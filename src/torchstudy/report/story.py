@@ -70,8 +70,15 @@ class Story:
         """Trials without a usable result."""
         return sum(self.status_counts.get(status, 0) for status in Status if status.is_failure)
 
+    @property
+    def noun(self) -> str:
+        """What one row of the data is: an image, or an item of a table or with several images."""
+        data = self.results.summary.get("data") or {}
+        is_image = data.get("channels", 1) and data.get("views", 1) == 1
+        return "image" if is_image and not data.get("columns") else "item"
+
     def split_size(self, split: str) -> int:
-        """The images in a split; 0 when unknown."""
+        """The items in a split; 0 when unknown."""
         data = self.results.summary.get("data") or {}
         return int((data.get("splits") or {}).get(split, 0))
 

@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from torchstudy.analysis.tables import frame
-from torchstudy.domains import Domain
 from torchstudy.errors import RunError, SpaceError, StudyError
-from torchstudy.narrowing import as_domain
 from torchstudy.records import Direction, Objective, Status
 from torchstudy.search.proposer import Question, Result, SpaceExhausted, propose
 from torchstudy.seeds import derive
@@ -88,18 +86,10 @@ def tune(
 def _space_of(space: SearchSpace | Mapping[str, object]) -> SearchSpace:
     if isinstance(space, SearchSpace):
         return space
-    domains: dict[str, Domain] = {}
-    problems = []
-    for name, given in space.items():
-        found = as_domain(given)
-        if isinstance(found, str):
-            problems.append(f"space.{name} {found}")
-        else:
-            problems += [f"space.{name} {problem}" for problem in found.problems()]
-            domains[name] = found.with_default()
-    if problems:
-        raise SpaceError(problems)
-    return SearchSpace(domains)
+    try:
+        return SearchSpace(space)
+    except SpaceError as error:
+        raise SpaceError([f"space.{problem}" for problem in error.problems]) from None
 
 
 def _check(objective: object, space: object, direction: str, trials: object, seed: object) -> None:
