@@ -166,11 +166,11 @@ def quantity(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3.4 min` or `2.1 h`."""
+    """`0 s`, `0.4 s`, `12 s`, `3.4 min` or `2.1 h`."""
     if math.isnan(seconds):
         return ABSENT
     if seconds < 9.95:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s" if seconds else "0 s"
     if seconds < 59.5:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 3570 else f"{seconds / 3600:.1f} h"
