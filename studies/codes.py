@@ -1,6 +1,10 @@
 """Fashion-MNIST in two numbers: a map of clothes, and half the error of two principal components.
 
-PLACEHOLDER
+Expect a reconstruction error near 0.026 where two principal components leave 0.046: a ratio near
+0.56 (test, three seeds of the recipe: 0.555 to 0.567). The report draws the map of the codes by
+class; they are also a table in `reports/codes/evidence/Autoencoder/`. A training takes about 25
+seconds of processor time, the study some five minutes on two cores. At larger codes the
+lead shrinks, and on few images it is lost.
 """
 
 from torchstudy import Autoencoder, Images, Study
