@@ -168,15 +168,21 @@ def ten_that_cover_most(real: Tensor, other: Tensor) -> list[int]:
 
 
 def judged_sets(real: Tensor, made: Sequence[Tensor]) -> Result:
-    """How sets of features that stand for collapsed generators are judged, the best of each."""
+    """How sets of features that stand for collapsed generators are judged, the best of each.
+
+    Ten images are repeated; a class has some 1,200 of its own, set against as many real ones.
+    """
     found = []
     for features in made:
-        times = -(-len(real) // len(features))
-        found.append(generation_metrics(real, features.repeat(times, 1)[: len(real)]))
+        count = len(real) if len(features) <= 10 else min(len(features), len(real))
+        times = -(-count // len(features))
+        found.append(generation_metrics(real[:count], features.repeat(times, 1)[:count]))
     return {
         "n": len(found),
         "flagged": sum(int(each["flagged"]) for each in found),
         "least_kernel_distance": round(min(each["kernel_distance"] for each in found), 3),
+        "largest_variety": round(max(each["variety"] for each in found), 3),
+        "least_variety": round(min(each["variety"] for each in found), 3),
         "largest_coverage": round(max(each["coverage"] for each in found), 4),
         "least_guarded_distance": round(min(each["guarded_distance"] for each in found), 3),
     }

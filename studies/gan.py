@@ -1,13 +1,13 @@
 """Fashion-MNIST from noise: images that a discriminator takes for real ones.
 
 Expect a kernel distance near 0.22 and a coverage near 0.20 from the recipe (5 epochs, validation, 3
-seeds: 0.206 to 0.228, and 0.201 to 0.207); an untrained generator has 7 to 50 and below 0.01, real
-images 0 and 0.97. `generation_distance` is the mean over the last three epochs, 0.26 to 0.28, and
-2 and more where one of these is flagged: few images repeated, or one class only. Clothes can
-be told apart in the samples after two or three epochs.
+seeds: 0.206 to 0.228, and 0.201 to 0.207). An untrained generator has 7 to 52 and below 0.01, real
+images 0 and 0.97. `generation_distance` is the mean over the last three epochs: 0.26 to 0.28, but
+above 0.5 where one of the three is flagged, as the first epoch always was.
 
-A training takes 65 seconds of processor time; the four trials and six confirmations were forecast
-to take 13 minutes on two busy cores. Losses of a GAN say little: look at the distance.
+A training of the recipe takes about 70 seconds of processor time; four trials and six confirmations
+were forecast to take 13 minutes on two busy cores. Losses of a GAN say little: look at the distance
+and at the samples.
 """
 
 from torchstudy import GAN, Float, Images, Study

@@ -232,6 +232,19 @@ def test_one_trial_makes_a_page(tmp_path: Path) -> None:
     assert "could not be drawn" not in text
 
 
+def test_trial_0_is_only_the_recipe_where_its_origin_says_so(tmp_path: Path) -> None:
+    results = _read(tmp_path, Made(families=("CNN",), trials=1))
+    without = replace(results, trials=results.trials.assign(origin="sobol"))
+    text = Reader(render(without)).text
+    assert "There is nothing to compare it with: its recipe was left out." in text
+    assert "CNN: its recipe was left out" in text
+    assert "own recipe" not in text
+    later = results.trials.assign(trial=7)
+    chosen = results.confirmation.assign(trial=7)
+    moved = replace(results, trials=later.astype({"trial": "Int64"}), confirmation=chosen)
+    assert "CNN's own recipe is the best so far" in Reader(render(moved)).text
+
+
 def test_an_empty_study_makes_a_page(tmp_path: Path) -> None:
     results = _read(tmp_path, Made(trials=0, confirm=False, state="running"))
     assert _headline(results) == "No trial has been recorded yet"

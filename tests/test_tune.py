@@ -130,3 +130,17 @@ def test_rows_before_an_interruption_have_been_handed_over() -> None:
     with pytest.raises(KeyboardInterrupt):
         tune(interrupted, BOX, on_trial=lambda row: seen.append(row["status"]))
     assert seen == ["completed", "completed"]
+
+
+def test_what_ax_could_not_answer_is_said_in_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(question: object) -> Config:
+        raise RuntimeError("no fit")
+
+    monkeypatch.setattr("torchstudy.search.proposer._model_choice", fail)
+    found = tune(lambda config: 1.0, {"x": Float(0.0, 1.0)}, trials=3)
+    assert found["origin"].tolist() == ["recipe", "sobol", "random"]
+    assert found["reason"].tolist() == [
+        "",
+        "",
+        "Ax gave no proposal for trial 2 (RuntimeError: no fit)",
+    ]

@@ -8,7 +8,8 @@ from torchstudy.execution.schedule import Schedule
 from torchstudy.execution.watching import Watcher
 from torchstudy.models.limits import TRIED, Limits
 from torchstudy.records import Trial
-from torchstudy.search.proposer import Proposal
+from torchstudy.search.proposer import Proposal, Question, drawn_back
+from torchstudy.space import Config
 from torchstudy.study import Study
 
 
@@ -16,8 +17,9 @@ from torchstudy.study import Study
 class Proposing:
     """Asks one question at a time and records the answers as trials.
 
-    An answer above a limit is no trial: the question is asked again, with the answer known as
-    rejected, so that a run that was interrupted comes to the same trials.
+    An answer above a limit is no trial: it is drawn back below the limit, or the question is asked
+    again with the answer known as rejected. Both depend on the question and the limits alone, so
+    that a run that was interrupted comes to the same trials.
     """
 
     study: Study
@@ -26,7 +28,7 @@ class Proposing:
     asker: Asker
     limits: Limits
     watcher: Watcher
-    _asked: str = ""
+    _asked: tuple[str, Question] | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -56,27 +58,38 @@ class Proposing:
             return
         found = self.schedule.question()
         if found is not None:
-            self._asked, question = found
-            self.asker.ask(question)
+            self._asked = found
+            self.asker.ask(found[1])
 
     def take(self) -> None:
         """Record the answer as a trial, if there is one and the limits allow it."""
         answer = self.asker.answer()
         if answer is None:
             return
-        family = self._asked
+        assert self._asked is not None
+        family, question = self._asked
         if not isinstance(answer, Proposal):
             self.schedule.exhausted.add(family)
             self.watcher.note(f"{family}: {answer}")
             return
-        if self.limits.excess(self.study.family(family), answer.config):
+        proposal = self._allowed(family, question, answer)
+        if proposal is None:
             if self.schedule.reject(family, answer.config) >= TRIED:
                 self.schedule.exhausted.add(family)
                 self.watcher.note(f"{family}: {TRIED} proposals in a row broke the limits")
             return
-        if answer.note:
-            self.watcher.note(f"{answer.note}; a random configuration takes its place")
+        if proposal.note:
+            self.watcher.note(f"{proposal.note}; a random configuration takes its place")
         number = len(self.board.trials[family])
         self.board.propose(
-            [Trial(family=family, number=number, config=answer.config, origin=answer.origin)]
+            [Trial(family=family, number=number, config=proposal.config, origin=proposal.origin)]
         )
+
+    def _allowed(self, family: str, question: Question, answer: Proposal) -> Proposal | None:
+        """The answer, or what is left of it within the limits."""
+        cls = self.study.family(family)
+
+        def is_allowed(config: Config) -> bool:
+            return self.limits.excess(cls, config) is None
+
+        return answer if is_allowed(answer.config) else drawn_back(question, answer, is_allowed)

@@ -24,9 +24,7 @@ class Limits:
 
     study: Study
     data: DataSpec
-    _known: dict[tuple[str, tuple[tuple[str, object], ...]], dict[str, float]] = field(
-        default_factory=dict
-    )
+    _known: dict[Family, dict[str, float]] = field(default_factory=dict)
 
     def excess(self, family: type[Family], config: Config) -> str | None:
         """What a configuration has too much of, or None."""
@@ -39,13 +37,12 @@ class Limits:
         return None
 
     def costs(self, family: type[Family], config: Config) -> dict[str, float]:
-        """The costs of a configuration, measured once."""
-        key = family.__name__, tuple(sorted(config.items()))
-        if key not in self._known:
+        """The costs of a configuration's network, measured once."""
+        network = instantiate(family, config).family
+        if network not in self._known:
             with_latency = any(name in LATENCIES for name in self.study.limits)
-            instance = instantiate(family, config).family
-            self._known[key] = costs_of(instance, self.data, with_latency=with_latency)
-        return self._known[key]
+            self._known[network] = costs_of(network, self.data, with_latency=with_latency)
+        return self._known[network]
 
     def check(self) -> None:
         """Raise StudyError for a family of which no configuration can be found within the limits.

@@ -157,10 +157,20 @@ def _lead_tile(story: Story) -> dict[str, str]:
         return {"label": label, "value": ABSENT, "note": "nothing to compare"}
     row = story.selected.iloc[0]
     gain = story.objective.sign * (row["value"] - row["recipe_value"])
-    note = f"{called(row['family'])}, on validation" if gain == gain else "its recipe has no value"
-    if row["trial"] == 0:
-        note = f"{called(row['family'])}'s own recipe is the best so far"
-    return {"label": label, "value": metric.difference(gain), "note": note}
+    return {
+        "label": label,
+        "value": metric.difference(gain),
+        "note": _gain_note(str(row["family"]), int(row["trial"]), gain, story),
+    }
+
+
+def _gain_note(family: str, trial: int, gain: float, story: Story) -> str:
+    recipe = story.recipe(family)
+    if recipe is None:
+        return f"{called(family)}: its recipe was left out"
+    if trial == recipe:
+        return f"{called(family)}'s own recipe is the best so far"
+    return f"{called(family)}, on validation" if gain == gain else "its recipe has no value"
 
 
 def _trials_tile(story: Story) -> dict[str, str]:
@@ -227,15 +237,18 @@ def _card(story: Story, row: dict[Hashable, Any]) -> dict[str, Any]:
         "score": score,
         "note": note,
         "trial": row["trial"],
-        "gain": _gain(row["trial"], gain, row["recipe_value"], story),
+        "gain": _gain(family, row["trial"], gain, row["recipe_value"], story),
         "settings": settings(story, family, row["config"]),
         "num_fixed": len(space_of(story, family).keys() - set(varying(story, family))),
         "measured": _measured(story, trial),
     }
 
 
-def _gain(trial: int, gain: float, recipe: float, story: Story) -> str:
-    if trial == 0:
+def _gain(family: str, trial: int, gain: float, recipe: float, story: Story) -> str:
+    own = story.recipe(family)
+    if own is None:
+        return "There is nothing to compare it with: its recipe was left out."
+    if trial == own:
         return "The family's own recipe is the chosen configuration."
     if gain != gain:
         return "On validation it cannot be compared with its own recipe: one has no value."

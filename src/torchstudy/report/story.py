@@ -77,6 +77,11 @@ class Story:
         is_image = data.get("channels", 1) and data.get("views", 1) == 1
         return "image" if is_image and not data.get("columns") else "item"
 
+    def recipe(self, family: str) -> int | None:
+        """The number of the family's own recipe; None where limits left it out."""
+        own = self.trials[(self.trials["family"] == family) & (self.trials["origin"] == "recipe")]
+        return int(own["trial"].iloc[0]) if len(own) else None
+
     def split_size(self, split: str) -> int:
         """The items in a split; 0 when unknown."""
         data = self.results.summary.get("data") or {}
