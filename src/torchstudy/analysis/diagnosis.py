@@ -134,12 +134,13 @@ def _collapse(epochs: pd.DataFrame) -> str | None:
     if len(epochs) < SETTLED:
         return None
     is_far = _all(distance > FAR) and _all(coverage < PARTLY_COVERED)
-    if not is_far and not _all(coverage < COVERED):
+    is_flagged = _all(_recent(epochs, "valid_flagged") > 0)
+    if not is_far and not is_flagged and not _all(coverage < COVERED):
         return None
     return (
         f"generated images cover {coverage.iloc[-1]:.0%} of the real ones after {len(epochs)} "
-        "epochs, so they look much the same or like nothing real: try a smaller learning rate, "
-        "less momentum (beta1 0.5) or more epochs"
+        "epochs, so they repeat each other, are of few kinds or like nothing real: try a smaller "
+        "learning rate, less momentum (beta1 0.5) or more epochs"
     )
 
 
