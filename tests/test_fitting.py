@@ -11,6 +11,8 @@ from torchstudy.data.spec import DataSpec, Task
 from torchstudy.errors import StudyError
 from torchstudy.families.base import Family, Goal, family
 from torchstudy.families.cnn import CNN
+from torchstudy.families.compression import Autoencoder
+from torchstudy.families.denoising import Denoiser
 from torchstudy.families.transfer import Transfer
 from torchstudy.fitting import config_problems, incomparable, instantiate, misfits
 from torchstudy.study import Study
@@ -73,6 +75,11 @@ def test_a_loss_that_means_different_things_is_never_ranked() -> None:
         "images for Painter; compare families with one goal, in a study of their own",
     )
     assert list(incomparable([CNN, Transfer], "loss")) == []
+
+
+def test_noise_taken_out_is_not_ranked_with_codes() -> None:
+    (problem,) = incomparable([Autoencoder, Denoiser], "loss")
+    assert "a reconstruction error for Autoencoder, an error of restored images for" in problem
 
 
 def test_families_of_other_goals_are_sent_to_a_study_of_their_own() -> None:

@@ -16,6 +16,7 @@ from torchstudy.space import Config, SearchSpace
 OBJECTIVES = {
     "prediction": Objective(metric="accuracy", direction="maximize"),
     "reconstruction": Objective(metric="loss", direction="minimize"),
+    "restoration": Objective(metric="loss", direction="minimize"),
     "generation": Objective(metric="generation_distance", direction="minimize"),
 }
 

@@ -16,6 +16,7 @@ TASKS = ("classification", "regression")
 GOALS = {
     "prediction": "an error of predictions",
     "reconstruction": "a reconstruction error",
+    "restoration": "an error of restored images",
     "generation": "a distance between generated and real images",
 }
 

@@ -27,7 +27,7 @@ from torchstudy.training.metrics import (
 from torchstudy.training.optim import TrainingConfig
 from torchstudy.values import Value
 
-Goal: TypeAlias = Literal["prediction", "reconstruction", "generation"]
+Goal: TypeAlias = Literal["prediction", "reconstruction", "restoration", "generation"]
 
 
 class Family(ABC):

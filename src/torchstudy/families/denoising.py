@@ -47,7 +47,7 @@ class Denoiser(Family):
         "median_psnr",
         "loss",
     )
-    goal: ClassVar[Goal] = "reconstruction"
+    goal: ClassVar[Goal] = "restoration"
 
     noise: float = 0.3
     depth: int = Int(1, 3, default=2)
