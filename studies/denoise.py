@@ -1,9 +1,9 @@
 """Fashion-MNIST without its noise: how far convolutions get beyond a median filter.
 
-Expect a test PSNR near 20.0 dB where the noisy images have 12.8 and a 3 x 3 median filter reaches
-15.8, and an SSIM near 0.71 against 0.35 (noise of spread 0.3, five epochs, three seeds of the recipe:
-19.95 to 20.05 dB). A training takes about 40 seconds of processor time, the study some five minutes
-on two cores.
+Noise of spread 0.3 leaves 12.8 dB and a structural similarity of 0.35; a 3 x 3 median filter
+reaches 15.8 dB. Expect 20.2 dB and 0.76 on the test images after five epochs. It takes 9 minutes on
+two busy cores. The report shows how the pictures clear up from epoch to epoch. The data are found
+as for `fashion.py`.
 """
 
 from torchstudy import Denoiser, Float, Images, Study

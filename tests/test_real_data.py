@@ -72,7 +72,7 @@ def test_the_shipped_backbone_is_refused_on_fashion_mnist() -> None:
         study.check(data.spec)
 
     def part() -> tuple[np.ndarray, np.ndarray]:
-        return np.array(data.pixels[5000:6500, 0]), data.labels[5000:6500]
+        return np.array(data.pixels[5000:6500, 0]), data.targets[5000:6500]
 
     few = prepare(Images(part), seed=3)
     with pytest.raises(StudyError, match="'fashion-small' was trained on images of this data set"):
