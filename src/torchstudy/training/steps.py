@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torchstudy.families.phases import Phase
-from torchstudy.training.batches import Batch
+from torchstudy.training.batches import Batch, Split
 from torchstudy.training.checkpoint import Standing
 from torchstudy.training.health import Monitor, divergence
 from torchstudy.training.lesson import Diverged, Lesson, Stopped
@@ -44,11 +44,14 @@ def gradient_steps(
     norms: list[Tensor] = []
     rate = math.nan
     for group in groups:
-        for number, (batch, is_last) in enumerate(_batches(lesson, standing, group[0])):
+        items = group[0].items(lesson.train)
+        total = group[0].passes * items.num_batches(lesson.config.batch_size)
+        for number, batch in enumerate(_batches(lesson, standing, group[0].passes, items)):
+            is_last = number == total - 1
             if should_stop():
                 raise Stopped
             for phase in group:
-                rate = _set_rate(lesson, standing, phase)
+                rate = _set_rate(lesson, standing, phase, total)
                 loss, norm = _step(lesson, standing, phase, batch, monitor if is_last else None)
                 losses[phase.name].append(loss)
                 norms.append(norm)
@@ -67,16 +70,10 @@ def gradient_steps(
     )
 
 
-def _batches(lesson: Lesson, standing: Standing, phase: Phase) -> Iterator[tuple[Batch, bool]]:
-    """The batches that a phase sees in an epoch, each with whether it is the last one."""
-    items = phase.items(lesson.train)
-    size = lesson.config.batch_size
-    total = phase.passes * items.num_batches(size)
-    number = 0
-    for _ in range(phase.passes):
-        for batch in items.shuffled(size, standing.shuffle):
-            number += 1
-            yield batch, number == total
+def _batches(lesson: Lesson, standing: Standing, passes: int, items: Split) -> Iterator[Batch]:
+    """The batches of an epoch in which the items are gone through `passes` times."""
+    for _ in range(passes):
+        yield from items.shuffled(lesson.config.batch_size, standing.shuffle)
 
 
 def _step(
@@ -105,9 +102,9 @@ def _watched(
     return monitor.step(parameters) if monitor else nullcontext()
 
 
-def _set_rate(lesson: Lesson, standing: Standing, phase: Phase) -> float:
+def _set_rate(lesson: Lesson, standing: Standing, phase: Phase, per_epoch: int) -> float:
+    """Let the next step use the rate that the schedule has for it; `per_epoch` steps an epoch."""
     begin, end = lesson.epochs_of(phase)
-    per_epoch = phase.passes * phase.items(lesson.train).num_batches(lesson.config.batch_size)
     taken = standing.steps.get(phase.name, 0)
     rate = learning_rate_at(lesson.config, taken, (end - begin) * per_epoch)
     set_learning_rate(standing.optimizers[phase.name], rate)
