@@ -153,13 +153,14 @@ TRIAL_COLUMNS: dict[str, str] = {
     "epochs": "Int64",
     "best_epoch": "Int64",
     "parameters": "Int64",
+    **{cost: "float64" for cost in COSTS if cost != "parameters"},
     "seconds": "float64",
     "started": "datetime64[us, UTC]",
     "finished": "datetime64[us, UTC]",
     "worker": "string",
 }
-"""`trials`: then the other costs of the network, `config.<name>` per hyperparameter,
-`valid_<metric>` at the last epoch and `best_valid_<objective>`, the best epoch's value."""
+"""`trials`: then `config.<name>` per hyperparameter, `valid_<metric>` at the last epoch and
+`best_valid_<objective>`, the best epoch's value."""
 
 EPOCH_COLUMNS: dict[str, str] = {
     "study": "string",
