@@ -36,6 +36,9 @@ class Status(StrEnum):
 LATENCIES = {"latency_p50": 50, "latency_p95": 95}  # percentiles of milliseconds for one item
 COSTS = ("parameters", "flops", "memory", *LATENCIES)  # of a whole network, whatever its weights
 
+PARTS = ("load", "augment", "forward", "backward", "step", "evaluate", "checkpoint", "other")
+SECONDS = tuple(f"seconds_{part}" for part in PARTS)  # columns: where an epoch's time went
+
 Purpose: TypeAlias = Literal["search", "confirmation"]
 Direction: TypeAlias = Literal["maximize", "minimize"]
 
@@ -196,5 +199,5 @@ CONFIRMATION_COLUMNS: dict[str, str] = {
 """`confirmation`: one row per fresh training, then `select_<metric>` and `test_<metric>` (NaN
 unless the configuration was chosen: test is read for those alone)."""
 
-CLOCK_COLUMNS = ("seconds", "started", "finished", "worker", *LATENCIES)
+CLOCK_COLUMNS = ("seconds", "started", "finished", "worker", *LATENCIES, *SECONDS)
 """Columns that differ between equal runs; all others are bit for bit the same with one worker."""
