@@ -2,6 +2,7 @@ import colorsys
 from dataclasses import replace
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -11,7 +12,15 @@ from torchstudy import narrowing
 from torchstudy.declaring import domains_of
 from torchstudy.domains import Float
 from torchstudy.errors import SpaceError
-from torchstudy.training.augmentation import Augmentation, Moves, recoloured, shifted, warped
+from torchstudy.training.augmentation import (
+    Augmentation,
+    Moves,
+    recoloured,
+    shifted,
+    shifted_anywhere,
+    warped,
+    whole_shifts,
+)
 
 RARE = 1e-4  # a test of a distribution fails less than once in 10,000 seeds
 EVERYTHING = Augmentation(
@@ -258,6 +267,29 @@ def test_each_side_is_shifted_by_its_own_share() -> None:
     rows, columns = changed[:, 0].nonzero()[:, 1:].unbind(dim=1)
     assert sorted(rows.unique().tolist()) == [2, 3, 4, 5, 6]
     assert sorted(columns.unique().tolist()) == list(range(5, 16))
+
+
+@pytest.mark.parametrize("shape", [(60, 1, 28, 28), (60, 3, 7, 10), (3, 3, 96, 96), (5, 1, 1, 1)])
+@pytest.mark.parametrize("margin", [0, 1, 4, 14])
+def test_stretches_of_memory_are_the_windows_that_pixels_make(
+    shape: tuple[int, int, int, int], margin: int
+) -> None:
+    images = pictures(*shape)
+    for seed in range(3):
+        moves = some_moves(len(images), margin, seed)
+        assert torch.equal(shifted(images, moves), shifted_anywhere(images, moves))
+
+
+def test_windows_are_cut_from_images_that_do_not_lie_in_one_piece() -> None:
+    images = pictures(6, 8, 8, 3).permute(0, 3, 1, 2)
+    moves = some_moves(6, 2)
+    assert torch.equal(shifted(images, moves), shifted(images.contiguous(), moves))
+
+
+def test_the_extreme_draws_are_the_extreme_shifts() -> None:
+    for margin in range(1, 300):
+        shares = np.array([0, 1 - 2**-24], dtype=np.float32)  # the bounds of torch.rand
+        assert whole_shifts(shares, margin).tolist() == [-margin, margin]
 
 
 # Rotation

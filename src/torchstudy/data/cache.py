@@ -15,6 +15,8 @@ from torchstudy.data.cachefolder import building, cache_errors, discard
 from torchstudy.data.copies import copies_among, images_of
 from torchstudy.data.decoding import Decoded, Pixels, Progress, decode, new_array
 from torchstudy.data.listing import BadImage, Listing, Rows
+from torchstudy.data.memory import are_too_large
+from torchstudy.data.streaming import Files
 from torchstudy.errors import DataError
 from torchstudy.files import cache_folder
 
@@ -67,8 +69,12 @@ def entry_for(
     """The cached entry for these images at this shape, decoded now if there is no sound one.
 
     An entry that left images out is used only with `keep_bad`; otherwise they are tried again.
+    Where the pixels are too many for memory, the entry says which files they are read from.
     """
-    key = hashlib.sha256(repr((FORMAT, listing.stamp, shape)).encode()).hexdigest()[:32]
+    # What has no files of its own (arrays, functions, idx) was in memory already, or nearly.
+    is_streamed = bool(listing.paths) and are_too_large(listing.num_images, shape)
+    kind = ("streamed",) if is_streamed else ()
+    key = hashlib.sha256(repr((FORMAT, listing.stamp, shape, *kind)).encode()).hexdigest()[:32]
     folder = cache_folder() / "data" / key
     with cache_errors():
         entry = read_entry(folder)
@@ -76,7 +82,7 @@ def entry_for(
             return entry
         discard_if_there(folder)
         with building(folder) as aside:
-            _build(aside, listing, shape, progress)
+            _build(aside, listing, shape, progress, keep_pixels=not is_streamed)
         entry = read_entry(folder)
     if entry is None:
         raise DataError(f"data: the cache at {folder} was damaged while it was written; run again")
@@ -119,12 +125,20 @@ def fingerprint(
 
 
 def _build(
-    folder: Path, listing: Listing, shape: tuple[int, int, int], progress: Progress | None
+    folder: Path,
+    listing: Listing,
+    shape: tuple[int, int, int],
+    progress: Progress | None,
+    *,
+    keep_pixels: bool,
 ) -> None:
-    decoded = decode(listing, shape, folder / "images.npy", progress)
+    files = None if keep_pixels else Files.of(listing.paths)  # as they are before they are read
+    decoded = decode(listing, shape, folder / "images.npy" if keep_pixels else None, progress)
     bad = {image // listing.views for image in decoded.bad}
     kept = np.array([item for item in range(len(listing)) if item not in bad], dtype=np.int64)
-    if bad:
+    if files is not None:
+        files.take(images_of(kept, listing.views)).write(folder)
+    elif bad:
         _keep_rows(folder / "images.npy", images_of(kept, listing.views))
     copies = copies_among(listing, decoded, kept, progress)
     labels = listing.labels[kept]

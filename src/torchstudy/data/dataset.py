@@ -30,14 +30,15 @@ class ImageData:
     """Images on disk, what is to be predicted, columns, and the items of each split.
 
     `pixels` is uint8 (N, C, H, W), with several views (N, V, C, H, W), or without images float32
-    (N, 0). `targets` (N,) are class numbers (int64) or values (float32). `numbers` (N, n) are
-    standardised by the training split, `categories` (N, k) are codes, 0 for values that it lacks.
-    `splits` has the sorted item numbers of train, valid, select and test. `notes` are sentences
-    on what was left out or kept together.
+    (N, 0): an array, or `StreamedPixels` where an array would be too large for memory. `targets`
+    (N,) are class numbers (int64) or values (float32). `numbers` (N, n) are standardised by the
+    training split, `categories` (N, k) are codes, 0 for values that it lacks. `splits` has the
+    sorted item numbers of train, valid, select and test. `notes` are sentences on what was left
+    out or kept together.
     """
 
     spec: DataSpec
-    pixels: NDArray[Any]
+    pixels: Any
     targets: NDArray[Any]
     splits: dict[str, NDArray[np.int64]]
     notes: tuple[str, ...]
@@ -85,12 +86,17 @@ def open_data(handle: DataHandle) -> ImageData:
     )
 
 
-def _pixels(folder: Path, spec: DataSpec) -> NDArray[Any]:
+def _pixels(folder: Path, spec: DataSpec) -> Any:
     if not spec.has_images:
         count = len(np.load(folder / "labels.npy", mmap_mode="r"))
         return np.zeros((count, 0), dtype=np.float32)
+    item_shape = spec.shape if spec.views == 1 else (spec.views, *spec.shape)
+    if not (folder / "images.npy").is_file():
+        from torchstudy.data.streaming import StreamedPixels  # opening an array needs no Pillow
+
+        return StreamedPixels.of(folder, item_shape)
     pixels: NDArray[np.uint8] = np.load(folder / "images.npy", mmap_mode="c")
-    return pixels if spec.views == 1 else pixels.reshape(-1, spec.views, *spec.shape)
+    return pixels.reshape(-1, *item_shape)
 
 
 def _targets(folder: Path, spec: DataSpec) -> NDArray[Any]:

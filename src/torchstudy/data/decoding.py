@@ -38,16 +38,17 @@ class Decoded:
 def decode(
     listing: Listing,
     shape: tuple[int, int, int],
-    path: Path,
+    path: Path | None,
     progress: Progress | None = None,
 ) -> Decoded:
     """Write all images as uint8 (N, C, H, W) to a .npy file at `path`; bad ones are left zero.
 
-    `progress("decode", done, total)` is called from this thread as images are finished.
+    Without a path, no pixels are kept. `progress("decode", done, total)` is called from this thread
+    as images are finished.
     """
     total = listing.num_images
     names = listing.image_names or listing.names
-    pixels = new_array(path, (total, *shape))
+    pixels = None if path is None else new_array(path, (total, *shape))
     decoded = Decoded(
         hashes=np.zeros(total, dtype=np.uint64),
         thumbs=np.zeros((total, THUMB_BYTES), dtype=np.uint8),
@@ -58,7 +59,9 @@ def decode(
 
     def work(items: range) -> int:
         for item in items:
-            _decode_one(item, read, names[item], pixels, decoded)
+            values = _decode_one(item, read, names[item], shape, decoded)
+            if pixels is not None and values is not None:
+                pixels[item] = values
         return len(items)
 
     chunks = (range(start, min(start + CHUNK, total)) for start in range(0, total, CHUNK))
@@ -81,21 +84,23 @@ def new_array(path: Path, shape: tuple[int, ...]) -> Pixels:
     return pixels
 
 
-def _decode_one(item: int, read: Read, name: str, pixels: Pixels, decoded: Decoded) -> None:
-    _, channels, height, width = pixels.shape
+def _decode_one(
+    item: int, read: Read, name: str, shape: tuple[int, int, int], decoded: Decoded
+) -> Pixels | None:
+    """The pixels of one image, whose summary is noted; None, and a note, if it is bad."""
     try:
         image = plain(read(item))
-        values = fitted(image, channels, height, width)
+        values = fitted(image, *shape)
         seen = summary(image)
     except Exception as error:  # Pillow raises anything on damaged files, and the rest go on
         decoded.bad[item] = BadImage(name=name, reason=_reason(error))
-        return
-    pixels[item] = values
+        return None
     decoded.hashes[item] = seen.item_hash
     decoded.thumbs[item] = seen.thumb
-    flat = values.reshape(channels, -1)
+    flat = values.reshape(shape[0], -1)
     decoded.moments[item, :, 0] = flat.sum(axis=1, dtype=np.uint64)
     decoded.moments[item, :, 1] = np.square(flat, dtype=np.uint64).sum(axis=1)
+    return values
 
 
 def _reason(error: Exception) -> str:

@@ -91,6 +91,7 @@ def _listing(
         reader=lambda: _reader(paths),
         is_grey=lambda: _all_grey(paths),
         bad=bad,
+        paths=paths,
     )
 
 

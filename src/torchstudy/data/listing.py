@@ -80,6 +80,7 @@ class Listing:
     views: int = 1
     rows: Rows | None = None  # None: there is nothing but images and classes
     image_names: Sequence[str] = ()  # one per image; the items' own names if left out
+    paths: Sequence[str] = ()  # one per image, where each is a file of its own
     noun: str = "images"  # what items are called in sentences
     notes: tuple[str, ...] = ()
 

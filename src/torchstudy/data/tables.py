@@ -89,6 +89,7 @@ def _listing(
         views=max(1, len(columns.images)),
         rows=rows,
         image_names=pictures.names,
+        paths=pictures.paths,
         noun="rows",
         notes=notes,
     )

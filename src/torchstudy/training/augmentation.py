@@ -1,11 +1,14 @@
 """How images are changed at random for training: crop, rotation, flips and colour, per image."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -78,25 +81,28 @@ class Augmentation:
         return recoloured(images, {names[place]: factors[names[place]] for place in order})
 
     def _draw_moves(self, images: Tensor, generator: torch.Generator) -> "Moves":
-        num_images, _, height, width = images.shape
+        """A draw per image for each move that is on: shifts and flips at once, then the angles."""
+        count, _, height, width = images.shape
+        margins = (round(self.crop * height), round(self.crop * width))
+        rates = (self.horizontal_flip, self.vertical_flip)
+        num_on = sum(most > 0 for most in (*margins, *rates))
+        draws = iter(torch.rand(num_on, count, generator=generator).numpy())
 
-        def shifts(side: int) -> Tensor:
-            margin = round(self.crop * side)
-            if margin == 0:
-                return torch.zeros(num_images, dtype=torch.int64)
-            return torch.randint(-margin, margin + 1, (num_images,), generator=generator)
+        def shifts(margin: int) -> Tensor:
+            shifts = (
+                whole_shifts(next(draws), margin) if margin else np.zeros(count, dtype=np.int64)
+            )
+            return torch.from_numpy(shifts)
 
-        def flips(probability: float) -> Tensor:
-            if probability == 0:
-                return torch.zeros(num_images, dtype=torch.bool)
-            return torch.rand(num_images, generator=generator) < probability
+        def flips(rate: float) -> Tensor:
+            return torch.from_numpy(next(draws) < rate if rate else np.zeros(count, dtype=np.bool_))
 
         return Moves(
-            down=shifts(height),
-            right=shifts(width),
-            is_mirrored=flips(self.horizontal_flip),
-            is_upside_down=flips(self.vertical_flip),
-            angle=_uniform(0.0, self.rotation, num_images, generator),
+            down=shifts(margins[0]),
+            right=shifts(margins[1]),
+            is_mirrored=flips(rates[0]),
+            is_upside_down=flips(rates[1]),
+            angle=_uniform(0.0, self.rotation, count, generator),
         )
 
     def _draw_factors(self, name: str, num_images: int, generator: torch.Generator) -> Tensor:
@@ -119,32 +125,87 @@ class Moves:
     angle: Tensor
 
 
+def whole_shifts(shares: NDArray[np.float32], margin: int) -> NDArray[np.int64]:
+    """Shares in [0, 1) as whole numbers in [-margin, margin], all equally likely.
+
+    The product stays below its odd bound: the largest share is 1 - 2**-24, and rounds down there.
+    """
+    return (shares * np.float32(2 * margin + 1)).astype(np.int64) - margin
+
+
 def _uniform(centre: float, spread: float, count: int, generator: torch.Generator) -> Tensor:
     """Draws from [centre - spread, centre + spread]; without spread, none."""
     if spread == 0:
-        return torch.full((count,), centre)
+        return torch.from_numpy(np.full(count, centre, dtype=np.float32))
     return torch.rand(count, generator=generator).mul_(2).sub_(1).mul_(spread).add_(centre)
 
 
 def shifted(images: Tensor, moves: Moves) -> Tensor:
     """Images (images, channels, height, width) cropped and flipped, not turned; zero outside.
 
-    Pixels are copied, not computed: each row of the result is one stretch of the padded image.
+    Pixels are copied, not computed.
+    """
+    if images.device.type != "cpu":
+        return shifted_anywhere(images, moves)
+    cut = _cut_out(images.numpy(), moves.down.numpy(), moves.right.numpy())
+    for is_flipped, axis in ((moves.is_mirrored, -1), (moves.is_upside_down, -2)):
+        places = np.flatnonzero(is_flipped.numpy())
+        if len(places):
+            cut[places] = torch.from_numpy(cut[places]).flip(axis).numpy()  # NumPy's takes 3 times
+    return torch.from_numpy(cut)
+
+
+def shifted_anywhere(images: Tensor, moves: Moves) -> Tensor:
+    """What `shifted` returns, on any device, by one index per pixel: slow on a CPU."""
+    num_images, _, height, width = images.shape
+    device = images.device
+    down, right = moves.down.to(device), moves.right.to(device)
+    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
+    rows = torch.where(moves.is_upside_down.to(device)[:, None], rows.flip(0), rows)
+    columns = torch.where(moves.is_mirrored.to(device)[:, None], columns.flip(0), columns)
+    up, aside = (int(shift.abs().max()) for shift in (moves.down, moves.right))
+    padded = functional.pad(images, (aside, aside, up, up)).movedim(1, -1)
+    items = torch.arange(num_images, device=device)[:, None, None]
+    rows, columns = rows + (down + up)[:, None], columns + (right + aside)[:, None]
+    return padded[items, rows[:, :, None], columns[:, None]].movedim(-1, 1).contiguous()
+
+
+def _cut_out(
+    images: NDArray[np.uint8], down: NDArray[np.int64], right: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """The shifted windows: all of an image lies as far ahead in memory as its window is moved.
+
+    So one stretch of bytes is the window, but where it leaves the image: there it holds pixels of
+    the next row, channel or image, and is cleared.
     """
     num_images, channels, height, width = images.shape
-    up = int(moves.down.abs().max())
-    aside = int(moves.right.abs().max())
-    padded = functional.pad(images, (aside, aside, up, up))
-    rows = torch.arange(height)
-    rows = torch.where(moves.is_upside_down[:, None], rows.flip(0), rows)
-    rows = rows + (moves.down + up)[:, None]
-    planes = torch.arange(num_images * channels).view(num_images, channels, 1)
-    starts = planes * padded.shape[2] + rows[:, None]
-    starts = starts * padded.shape[3] + (moves.right + aside)[:, None, None]
-    stretches = padded.flatten().unfold(0, width, 1)
-    cut = stretches.index_select(0, starts.flatten()).view(images.shape)
-    cut[moves.is_mirrored] = cut[moves.is_mirrored].flip(-1)
-    return cut
+    up, aside = max(map(abs, down.tolist())), max(map(abs, right.tolist()))
+    size, edge = channels * height * width, up * width + aside
+    line = np.empty(num_images * size + 2 * edge, dtype=np.uint8)
+    line[edge : edge + num_images * size] = images.reshape(-1)
+    ahead = down * width + right
+    starts = np.arange(edge, edge + num_images * size, size)
+    cut = _stretches(line, starts + ahead, size).reshape(num_images, channels, height * width)
+    insides = _insides(height, width, up, aside)
+    starts = (right + aside) * ((height + 2 * up) * width) + (down + up) * width
+    cut &= _stretches(insides, starts, height * width)[:, None]
+    return cut.reshape(images.shape)
+
+
+def _stretches(line: NDArray[np.uint8], starts: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+    """(starts, size): the bytes of `line` from each start, copied as one element of that size."""
+    places = len(line) - size + 1
+    stretches: NDArray[Any] = np.ndarray((places,), f"V{size}", line, strides=(1,))
+    return stretches[starts].view(np.uint8).reshape(len(starts), size)
+
+
+@functools.lru_cache(maxsize=32)
+def _insides(height: int, width: int, up: int, aside: int) -> NDArray[np.uint8]:
+    """255 within the image and 0 outside, flat: for each shift to the right, `up` rows around."""
+    insides = np.zeros((2 * aside + 1, height + 2 * up, width), dtype=np.uint8)
+    columns = np.arange(width) + np.arange(-aside, aside + 1)[:, None]
+    insides[:, up : up + height] = np.where((columns >= 0) & (columns < width), 255, 0)[:, None]
+    return insides.reshape(-1)
 
 
 def warped(images: Tensor, moves: Moves) -> Tensor:
@@ -154,7 +215,7 @@ def warped(images: Tensor, moves: Moves) -> Tensor:
     """
     result = torch.empty_like(images)
     for part in _parts(images):
-        places = _places(moves, part, *images.shape[2:])
+        places = _places(moves, part, *images.shape[2:]).to(images.device)
         pixels = functional.grid_sample(images[part].float(), places, align_corners=False)
         result[part] = pixels.round_()
     return result
@@ -186,7 +247,8 @@ def recoloured(images: Tensor, factors: Mapping[str, Tensor]) -> Tensor:
     for part in _parts(images):
         pixels = images[part].float()
         for name, factor in factors.items():
-            pixels = RECOLOURS[name](pixels, factor[part, None, None, None])
+            own = factor[part, None, None, None].to(images.device)
+            pixels = RECOLOURS[name](pixels, own)
         result[part] = pixels.round_()
     return result
 
@@ -236,7 +298,7 @@ def _turned_hue(pixels: Tensor, factor: Tensor) -> Tensor:
     scale = span.clamp(min=1e-6).reciprocal_()  # greys have no hue: anything finite times 0
     sixths = torch.where(highest == green, (blue - red) * scale + 2, (red - green) * scale + 4)
     sixths = torch.where(highest == red, (green - blue) * scale, sixths).add_(6 * factor)
-    away = sixths + torch.tensor([3.0, 1.0, -1.0])[:, None, None]
+    away = sixths + sixths.new_tensor([3.0, 1.0, -1.0])[:, None, None]
     away.sub_((away / 6).round_().mul_(6)).abs_()
     return highest - (2 - away).clamp_(0, 1).mul_(span)
 
