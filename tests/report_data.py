@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from torchstudy.analysis.tables import PREDICTION_COLUMNS, frame, write_table
-from torchstudy.records import CONFIRMATION_COLUMNS, EPOCH_COLUMNS, TRIAL_COLUMNS
+from torchstudy.records import CONFIRMATION_COLUMNS, EPOCH_COLUMNS, SECONDS, TRIAL_COLUMNS
 from torchstudy.seeds import derive
 
 START = datetime(2026, 11, 1, 9, tzinfo=UTC)
@@ -40,6 +40,12 @@ SPACES: dict[str, dict[str, Any]] = {
     },
 }
 LEARNING_RATE = {"type": "float", "low": 1e-4, "high": 1e-1, "scale": "log", "default": 1e-3}
+PARTS = {  # shares of a training's time: load, augment, forward ... other; the rest is its start
+    "CNN": (0.02, 0.05, 0.27, 0.34, 0.06, 0.08, 0.01, 0.02),
+    "Transfer": (0.19, 0.07, 0.21, 0.16, 0.05, 0.11, 0.01, 0.03),
+    "AutoencoderProbe": (0.03, 0.0, 0.11, 0.13, 0.05, 0.37, 0.02, 0.04),
+}
+IDLE = {"busy": 338.8, "computing": 0.9, "results": 0.3}
 FIXED: dict[str, Any] = {"patience": 10, "beta1": 0.9, "schedule": "one-cycle", "crop": 0.0}
 FAILURES = {
     "diverged": "the training loss was nan in epoch {epoch}",
@@ -65,6 +71,7 @@ class Made:
     fixed: bool = False  # whether spaces also have hyperparameters of a single value
     gap: float = 0.0  # added to the first family's accuracy
     items: int = 270
+    timed: bool = True  # whether the parts of epochs were measured
 
 
 def write_study(folder: Path, made: Made | None = None) -> Path:
@@ -133,6 +140,7 @@ def _trial(made: Made, family: str, number: int) -> dict[str, Any]:
         "started": started.isoformat(),
         "finished": (started + timedelta(seconds=seconds)).isoformat() if is_over else None,
         "worker": "host:1",
+        **_timed(made, family, seconds),
         **_config(family, number, rate, rng),
         **({f"config.{name}": value for name, value in FIXED.items()} if made.fixed else {}),
     }
@@ -145,6 +153,15 @@ def _trial(made: Made, family: str, number: int) -> dict[str, Any]:
         if family == "AutoencoderProbe":
             row["valid_reconstruction_error"] = 0.02 + 0.01 * rng.random()
     return row
+
+
+def _timed(made: Made, family: str, seconds: float) -> dict[str, Any]:
+    """What the trial's parts took, in which precision."""
+    if not made.timed:
+        return {}
+    parts = zip(SECONDS, PARTS[family], strict=True)
+    precision = "bf16" if family == "Transfer" else "fp32"
+    return {"precision": precision, **{name: share * seconds for name, share in parts}}
 
 
 def _status(made: Made, rng: np.random.Generator, number: int, rate: float) -> str:
@@ -199,6 +216,7 @@ def _epochs(made: Made, trial: dict[str, Any], seed: int, final: float) -> list[
                 "valid_loss": 3.3 * now,
                 "learning_rate": trial["config.learning_rate"],
                 "grad_norm": 1.0,
+                **{name: trial[name] / trial["epochs"] for name in SECONDS if name in trial},
                 f"valid_{made.metric}": 1 - now if made.metric == "accuracy" else now,
             }
         )
@@ -312,4 +330,5 @@ def _summary(made: Made) -> dict[str, Any]:
             "workers": 2,
         },
         "state": made.state,
+        **({"idle": IDLE} if made.timed else {}),
     }

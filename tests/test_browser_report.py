@@ -21,7 +21,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-FIGURES = 8
+FIGURES = 9
 
 pytestmark = [
     pytest.mark.browser,

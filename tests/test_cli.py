@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from tests.command import optimize, write_study
 
-from torchstudy.cli import _same_command
+from torchstudy.running import same_command
 
 HEAVY = ("torch", "ax", "pandas", "plotly", "numpy", "sqlalchemy")
 WAIT = 60  # seconds for a process to do something, on a machine that is busy
@@ -79,7 +80,17 @@ def test_help_comes_in_half_a_second() -> None:
         used = after.children_user + after.children_system
         seconds.append(used - before.children_user - before.children_system)
     assert min(seconds) < 0.5
-    for command in ("list", "space", "summary", "run", "status", "table", "best", "report"):
+    for command in (
+        "list",
+        "space",
+        "summary",
+        "run",
+        "status",
+        "table",
+        "best",
+        "report",
+        "cache",
+    ):
         assert f"\n  {command} " in done.stdout
 
 
@@ -144,6 +155,25 @@ def test_quiet_prints_the_result_alone(finished_study: Path) -> None:
     ended = optimize("run", "tiny", "--executor", "inline", "--quiet")
     assert ended.stdout.startswith("\nCNN: ")
     assert ended.stdout.endswith("report: reports/tiny/report.html\nmodels: reports/tiny/best\n")
+
+
+def test_a_profile_shows_and_keeps_where_the_time_went(finished_study: Path) -> None:
+    ended = optimize("run", "tiny", "--executor", "inline", "--profile")
+    assert ended.exit_code == 0
+    assert "where the time went" in ended.stdout
+    table = pd.read_csv(finished_study / "reports" / "tiny" / "profile.csv")
+    assert table["share"].sum() == pytest.approx(1)
+    assert {"forward", "backward", "evaluate"} <= set(table["part"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_wrong_use(finished_study: Path) -> None:
+    ended = optimize("run", "tiny", "--device", "cuda")
+    assert ended.exit_code == 2
+    assert ended.stderr.startswith("error: device: 'cuda' is not there; this machine has cpu")
+    misspelt = optimize("run", "tiny", "--device", "gpu")
+    assert misspelt.exit_code == 2
+    assert "device: 'gpu' is not one of auto, cpu, cuda, mps" in misspelt.stderr
 
 
 def test_trials_is_the_total_and_more_of_them_go_on(
@@ -229,7 +259,7 @@ def test_the_line_that_goes_on_neither_starts_over_nor_loses_quotes(
 ) -> None:
     words = ["optimize", "run", "my study.py", "--fresh", "--trials", "3"]
     monkeypatch.setattr(sys, "argv", words)
-    assert _same_command() == "optimize run 'my study.py' --trials 3"
+    assert same_command() == "optimize run 'my study.py' --trials 3"
 
 
 # what a run left

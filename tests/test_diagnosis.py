@@ -13,10 +13,17 @@ from tests.conftest import stripes
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from torchstudy.analysis.diagnosis import diagnose, diagnoses
+from torchstudy.analysis.diagnosis import Diagnosis, diagnose, diagnoses
 from torchstudy.training.health import Monitor
 
 SEEDS = range(20)
+
+
+def examined(rows: pd.DataFrame, **ending: str) -> Diagnosis | None:
+    """What ails the training whose rows stand in a table."""
+    return diagnose(rows.to_dict("records"), **ending)  # type: ignore[arg-type]
+
+
 Build = Callable[[], nn.Sequential]
 
 
@@ -158,7 +165,7 @@ def test_a_training_built_to_be_ill_gets_its_diagnosis(case: str) -> None:
     name, build, options = ILL[case]
     for seed in SEEDS:
         rows, status = train(build, seed, **options)
-        found = diagnose(rows, status=status)
+        found = examined(rows, status=status)
         assert found is not None, f"seed {seed}:\n{rows}"
         assert found.name == name, f"seed {seed}: {found.sentence}"
 
@@ -169,7 +176,7 @@ def test_a_healthy_training_gets_none(case: str) -> None:
     build, options = HEALTHY[case]
     for seed in SEEDS:
         rows, status = train(build, seed, **options)
-        assert diagnose(rows, status=status) is None, f"seed {seed}:\n{rows}"
+        assert examined(rows, status=status) is None, f"seed {seed}:\n{rows}"
 
 
 class Adversaries(nn.Module):
@@ -263,7 +270,7 @@ def test_a_gan_out_of_balance_gets_its_diagnosis(
             generator_rate=generator_rate,
             discriminator_rate=discriminator_rate,
         )
-        found = diagnose(rows)
+        found = examined(rows)
         assert (found.name if found else None) == name, f"seed {seed}:\n{rows.tail(3)}"
 
 
@@ -290,16 +297,16 @@ def test_ten_repeated_images_and_a_single_class_are_a_collapse(
     coverage: float, distance: float, name: str | None
 ) -> None:
     for seed in SEEDS:
-        found = diagnose(gan_rows(seed, coverage=coverage, distance=distance))
+        found = examined(gan_rows(seed, coverage=coverage, distance=distance))
         assert (found.name if found else None) == name
 
 
 def test_a_young_gan_has_not_collapsed_yet() -> None:
     young = gan_rows(0, coverage=0.0, distance=3.0, epochs=2)
-    assert diagnose(young) is None
+    assert examined(young) is None
     unfinished = gan_rows(0, coverage=0.0, distance=3.0)
-    assert diagnose(unfinished, status="paused") is None
-    assert diagnose(unfinished) is not None
+    assert examined(unfinished, status="paused") is None
+    assert examined(unfinished) is not None
 
 
 def curve(**columns: list[float]) -> pd.DataFrame:
@@ -307,7 +314,7 @@ def curve(**columns: list[float]) -> pd.DataFrame:
 
 
 def name_of(rows: pd.DataFrame) -> str | None:
-    found = diagnose(rows)
+    found = examined(rows)
     return found.name if found else None
 
 
@@ -322,7 +329,7 @@ def test_a_loss_that_came_back_has_done_no_harm() -> None:
 def test_the_first_loss_tells_an_explosion_within_the_first_epoch() -> None:
     assert name_of(curve(train_loss=[900.0, 2.4, 2.3])) is None
     rows = curve(train_loss=[900.0, 2.4, 2.3], health_first_loss=[2.3, 2.4, 2.3])
-    found = diagnose(rows)
+    found = examined(rows)
     assert found is not None
     assert found.sentence == (
         "the training loss was 2.3 at the start and 900 in epoch 1: "
@@ -331,7 +338,7 @@ def test_the_first_loss_tells_an_explosion_within_the_first_epoch() -> None:
 
 
 def test_a_diverged_training_needs_no_rows() -> None:
-    found = diagnose(
+    found = examined(
         pd.DataFrame(), status="diverged", reason="training loss was not finite in epoch 1"
     )
     assert found is not None
@@ -342,12 +349,11 @@ def test_a_diverged_training_needs_no_rows() -> None:
 
 
 def test_nothing_measured_is_nothing_wrong() -> None:
-    assert diagnose(pd.DataFrame()) is None
-    assert diagnose(pd.DataFrame({"epoch": [1, 2], "valid_mse": [0.5, 0.4]})) is None
+    assert examined(pd.DataFrame()) is None
+    assert examined(pd.DataFrame({"epoch": [1, 2], "valid_mse": [0.5, 0.4]})) is None
     empty = ["train_loss", "valid_loss", "health_dead_share", "health_gradient_ratio"]
-    assert diagnose(pd.DataFrame(np.nan, index=range(4), columns=empty)) is None
-    missing = pd.DataFrame({"train_loss": pd.array([None, 1.0, 0.9], dtype="Float64")})
-    assert diagnose(missing) is None
+    assert examined(pd.DataFrame(np.nan, index=range(4), columns=empty)) is None
+    assert diagnose([{}, {"train_loss": 1.0}, {"train_loss": 0.9}]) is None
 
 
 def test_losses_of_different_phases_are_not_compared() -> None:
@@ -357,9 +363,9 @@ def test_losses_of_different_phases_are_not_compared() -> None:
         train_loss_classify=[math.nan, math.nan, 2.3, 1.9],
         valid_loss=[2.3, 2.3, 2.2, 1.9],
     )
-    assert diagnose(rows) is None
+    assert examined(rows) is None
     rows["train_loss"] = rows["train_loss_classify"] = [math.nan, math.nan, 2.3, 9.0]
-    found = diagnose(rows)
+    found = examined(rows)
     assert found is not None
     assert "9 in epoch 4" in found.sentence
 
@@ -370,7 +376,7 @@ def test_a_probe_on_reconstructions_is_not_called_overfitted() -> None:
         valid_loss=[0.14, 0.13, 0.16],  # of the probe, a cross-entropy
         valid_reconstruction_error=[0.10, 0.05, 0.03],
     )
-    assert diagnose(rows) is None
+    assert examined(rows) is None
     del rows["valid_reconstruction_error"]
     assert name_of(rows) == "overfitting"
 
@@ -438,7 +444,7 @@ SENTENCES = {
 
 @pytest.mark.parametrize("sentence", SENTENCES)
 def test_one_sentence_says_what_was_seen_and_what_would_help(sentence: str) -> None:
-    found = diagnose(pd.DataFrame(SENTENCES[sentence]))
+    found = examined(pd.DataFrame(SENTENCES[sentence]))
     assert found is not None
     assert found.sentence == sentence
 
@@ -472,3 +478,19 @@ def test_every_training_of_a_study_with_something_to_say_has_a_row() -> None:
     ]
     assert found["sentence"].iloc[1].startswith("the training loss was 2 at the start and 30 in")
     assert diagnoses(trials.iloc[:1], epochs.iloc[:0]).empty
+
+
+def test_a_gan_in_the_table_hides_nothing_of_other_families() -> None:
+    epochs = pd.DataFrame(
+        {
+            "family": ["GAN", "GAN", "CNN", "CNN"],
+            "trial": pd.array([0, 0, 0, 0], dtype="Int64"),
+            "seed": pd.array([1, 1, 2, 2], dtype="Int64"),
+            "epoch": pd.array([1, 2, 1, 2], dtype="Int64"),
+            "train_loss": pd.array([2.0, 30.0, 2.0, 30.0], dtype="Float64"),
+            "valid_fake_score": pd.array([0.5, 0.5, None, None], dtype="Float64"),
+        }
+    )
+    trials = epochs[epochs["epoch"] == 1].assign(status="completed", reason="")
+    found = diagnoses(trials, epochs)
+    assert found[["family", "name"]].values.tolist() == [["CNN", "exploding"]]

@@ -116,6 +116,12 @@ def test_outcome_bars_add_up_to_the_trials(results: Results, drawn: dict[str, An
     assert {trace["marker"]["pattern"]["fillmode"] for trace in bars} == {"overlay"}
 
 
+def test_few_trials_are_counted_in_whole_numbers(drawn: dict[str, Any]) -> None:
+    counts = pd.DataFrame({"family": ["CNN"], "status": ["completed"], "n": [3]})
+    assert figures.outcomes(counts, ["CNN"]).layout.xaxis.dtick == 1
+    assert "dtick" not in drawn["outcomes"]["layout"]["xaxis"]
+
+
 def test_hostile_names_reach_plotly_as_text(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = write_study(tmp_path_factory.mktemp("hostile"), Made(hostile=True, trials=6))
     for figure in _drawn(read_results(folder)).values():

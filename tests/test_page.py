@@ -119,7 +119,7 @@ def test_ids_are_unique_and_labels_point_to_them(html: str) -> None:
 
 def test_every_plot_is_a_named_group(html: str) -> None:
     plots = [attrs for _, attrs in Reader(html).tags if attrs.get("class") == "plot"]
-    assert len(plots) == 8
+    assert len(plots) == 9
     assert all(plot["role"] == "group" and plot["aria-labelledby"] for plot in plots)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pandas.testing import assert_frame_equal
 from tests.test_confirm import training
 
 from torchstudy.domains import Choice, Float, Int
@@ -15,7 +16,10 @@ from torchstudy.search.proposer import (
     Question,
     Result,
     SpaceExhausted,
+    attach,
+    needs_model,
     num_initial,
+    num_needed,
     propose,
 )
 from torchstudy.space import Config, SearchSpace
@@ -105,6 +109,76 @@ def test_a_proposal_depends_on_results_pending_and_seed_alone(
 def test_sobol_points_do_not_depend_on_results(searched: list[tuple[Proposal, Result]]) -> None:
     fewer = question(5, [searched[0][1]], [p.config for p, _ in searched[1:5]])
     assert propose(fewer) == searched[5][0]
+
+
+def test_eight_sobol_points_lie_evenly_on_every_axis() -> None:
+    asked = [replace(question(1, []), number=number) for number in range(1, 8)]
+    asked += [replace(question(8, []), results=[])]  # no usable result: a point of the sequence
+    configs = [propose(each).config for each in asked]
+    for name in ("optimizer", "learning_rate", "width"):
+        places = [SPACE.domains[name].to_unit(config[name]) for config in configs]
+        assert sum(place < 0.5 for place in places) == 4, name
+
+
+def test_results_given_to_ax_at_once_are_those_given_one_by_one() -> None:
+    generator = np.random.default_rng(0)
+    values = [0.5, None, 0.25, 0.75]
+    results = [Result(config=SPACE.sample(generator), value=value) for value in values]
+    known = [(result.config, result.value) for result in results]
+    with quiet_ax():
+        one_by_one, at_once = (SPACE.ax_client("same", ACCURACY, seed=1) for _ in range(2))
+        for config, value in known:
+            varying = {name: config[name] for name in SPACE.dimensions if name in config}
+            index = one_by_one.attach_trial(varying)
+            if value is None:
+                one_by_one.mark_trial_abandoned(index)
+            else:
+                one_by_one.complete_trial(index, {"accuracy": value})
+        attach(at_once, question(4, results), known)
+        assert_frame_equal(at_once.summarize(), one_by_one.summarize())
+        ours, theirs = (client._experiment.lookup_data().df for client in (at_once, one_by_one))
+    assert theirs.pop("step").isna().all()  # none of the values belongs to an epoch
+    assert_frame_equal(ours, theirs, check_like=True)
+
+
+@pytest.mark.parametrize(
+    "domains",
+    [
+        {"a": Float(0, 1), "b": Float(1e-3, 1, log=True)},
+        {"a": Float(0, 1), "b": Choice("x", "y", "z")},
+        {"a": Float(0, 1), "b": Choice(*"uvwxyz"), "c": Int(1, 9)},
+        {"a": Choice("x", "y", "z"), "b": Int(1, 9)},
+        {"a": Choice(*"uvwxyz"), "b": Int(1, 90), "c": Int(1, 90)},
+        {"a": Int(1, 9_000), "b": Int(1, 9_000)},
+    ],
+    ids=["continuous", "mixed", "mixed, many", "discrete", "discrete, many", "integers"],
+)
+def test_the_model_answers_in_every_kind_of_space(domains: dict[str, object]) -> None:
+    space = SearchSpace(domains)
+    generator = np.random.default_rng(0)
+    configs = [space.sample(generator) for _ in range(8)]
+    results = [Result(config=c, value=sum(space.to_unit(c))) for c in configs]
+    found = propose(replace(question(8, results), space=space))
+    assert (found.origin, found.note) == ("model", "")
+
+
+def test_only_what_needs_the_model_asks_for_it(
+    searched: list[tuple[Proposal, Result]],
+) -> None:
+    results = [result for _, result in searched]
+    failed = [replace(result, value=None) for result in results]
+    rejected = [SPACE.sample(np.random.default_rng(n)) for n in range(4)]
+    assert [needs_model(question(n, results[:n])) for n in (0, 7, 8, 12)] == [False] * 2 + [
+        True
+    ] * 2
+    assert not needs_model(question(8, failed[:8]))
+    assert needs_model(replace(question(8, results[:8]), rejected=rejected[:3]))
+    assert not needs_model(replace(question(8, results[:8]), rejected=rejected))
+
+
+def test_results_are_needed_from_the_first_question_to_the_model_on() -> None:
+    assert [num_needed(SPACE, number, 3) for number in (0, 4, 7, 8, 20)] == [0, 0, 0, 5, 17]
+    assert num_needed(SPACE, 8, 12) == 0
 
 
 def test_a_search_goes_on_when_everything_has_failed() -> None:

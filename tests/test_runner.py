@@ -303,7 +303,7 @@ def test_a_run_killed_while_it_wrote_its_files_writes_them_again(
         def finished(self, report: Path | None) -> None:
             raise Stop
 
-    run_inline(linear_study(trials=2), tmp_path)
+    run_inline(linear_study(trials=2, confirm=None), tmp_path)
     with pytest.raises(Stop):
         run_inline(linear_study(), tmp_path, watcher=StopAtEnd(99))
     # As after kill -9: nobody released the study, and the files are of the run before.

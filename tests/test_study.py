@@ -637,3 +637,18 @@ def test_ax_parameter_configs_narrow_a_study() -> None:
         "optimizer: recipe 'adamw' is outside, 'adam' is used",
         "width: recipe 32 is outside, 16 is used",
     )
+
+
+def test_precision_and_device_are_words_of_a_short_list() -> None:
+    with pytest.raises(StudyError) as error:
+        Study(data="digits", families=[CNN], maximize="accuracy", precision="bf32", device="gpu")
+    assert error.value.problems == (
+        "precision: 'bf32' is not one of auto, fp32 (did you mean 'fp32'?)",
+        "device: 'gpu' is not one of auto, cpu, cuda, mps (did you mean 'cpu'?)",
+    )
+
+
+def test_another_precision_is_another_declaration_and_another_device_is_not() -> None:
+    study = Study(data="digits", families=[CNN], maximize="accuracy")
+    assert replace(study, precision="fp32").describe() != study.describe()
+    assert replace(study, device="cpu").describe() == study.describe()

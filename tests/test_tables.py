@@ -24,7 +24,13 @@ from torchstudy.analysis.tables import (
     write_table,
 )
 from torchstudy.errors import StudyError
-from torchstudy.records import CONFIRMATION_COLUMNS, EPOCH_COLUMNS, TRIAL_COLUMNS, Objective
+from torchstudy.records import (
+    CONFIRMATION_COLUMNS,
+    EPOCH_COLUMNS,
+    LATER_COLUMNS,
+    TRIAL_COLUMNS,
+    Objective,
+)
 
 ACCURACY = Objective(metric="accuracy", direction="maximize")
 SCHEMAS = [TRIAL_COLUMNS, EPOCH_COLUMNS, CONFIRMATION_COLUMNS]
@@ -135,6 +141,17 @@ def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
         StudyError, match=r"confirmation\.parquet lacks the column\(s\) study, trial"
     ):
         read_results(folder)
+
+
+def test_columns_that_earlier_versions_did_not_have_are_read_as_empty(tmp_path: Path) -> None:
+    folder = write_study(tmp_path, Made(trials=2))
+    for name in ("trials", "epochs"):
+        table = pd.read_parquet(folder / f"{name}.parquet")
+        write_table(table.drop(columns=[c for c in LATER_COLUMNS if c in table]), folder / name)
+    results = read_results(folder)
+    assert results.trials["precision"].isna().all()
+    assert results.epochs["seconds_load"].dtype == "float64"
+    assert results.epochs["seconds_load"].isna().all()
 
 
 def test_trials_must_exist_and_the_rest_may_be_absent(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from torchstudy.data.dataset import ImageData
 from torchstudy.data.spec import DataSpec
 from torchstudy.families.cnn import CNN
 from torchstudy.families.phases import Fit, Phase
-from torchstudy.records import Epoch, Objective, Status
+from torchstudy.records import SECONDS, Epoch, Objective, Status
 from torchstudy.training.batches import Batch, Split
+from torchstudy.training.compute import Compute
 from torchstudy.training.lesson import Lesson
 from torchstudy.training.losses import prediction_loss
 from torchstudy.training.metrics import classification_metrics
@@ -349,3 +350,43 @@ def test_pictures_are_taken_untrained_and_then_ever_more_rarely(
     assert found[4]["seen"].shape == (8, 1, 8, 8)
     assert found[4]["seen"].unique().tolist() == [255]
     assert found[4]["dark"].unique().tolist() == [0]
+
+
+def test_bfloat16_is_for_products_alone(striped: ImageData) -> None:
+    lesson = lesson_on(striped, compute=Compute(is_bf16=True), epochs=2)
+    seen: list[tuple[torch.dtype, torch.dtype]] = []
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        outputs = model(batch.inputs)
+        value = prediction_loss(THREE, TrainingConfig())(outputs, batch)
+        seen.append((outputs.dtype, value.dtype))
+        return value
+
+    phases = (Phase(name="train", loss=loss),)
+    rows: list[Epoch] = []
+    outcome, model = train(replace(lesson, phases=phases), on_epoch=rows.append)
+    assert set(seen) == {(torch.bfloat16, torch.float32)}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert [row.precision for row in rows] == ["bf16", "bf16"]
+    with torch.inference_mode():
+        assert scores(model, lesson.valid)["loss"] == outcome.metrics["valid_loss"]
+
+
+def test_bfloat16_trains_as_well_as_single_precision(striped: ImageData) -> None:
+    single, half = (
+        rows_of(lesson_on(striped, compute=Compute(is_bf16=is_bf16))) for is_bf16 in (False, True)
+    )
+    assert single[0].train_loss != half[0].train_loss
+    for one, other in zip(single, half, strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, abs=0.03)  # 8 bits of mantissa
+
+
+def test_an_epoch_says_where_its_time_went(striped: ImageData, tmp_path: Path) -> None:
+    rows = rows_of(lesson_on(striped), checkpoint=tmp_path / "checkpoint.pt")
+    for row in rows:
+        assert set(row.parts) == set(SECONDS)
+        assert all(row.parts[f"seconds_{part}"] > 0 for part in ("load", "forward", "evaluate"))
+        within = sum(row.parts.values()) - row.parts["seconds_checkpoint"]
+        assert within >= row.seconds - 0.01
+    assert rows[0].parts["seconds_checkpoint"] == 0  # that of an epoch is in the next one's row
+    assert rows[1].parts["seconds_checkpoint"] > 0

@@ -1,22 +1,19 @@
 """The `optimize` command: parse, call, print, exit code."""
 
 import functools
-import os
-import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
 from torchstudy.errors import Interrupted, RunError, StorageError, StudyChanged, StudyError
+from torchstudy.running import drop_output, resumable, run_and_show, same_command, show_plan
 from torchstudy.usage import checked, format_of, one_of
 
 if TYPE_CHECKING:
-    from torchstudy.study import Study
+    pass
 
 FINE, ENDED_BADLY, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -51,12 +48,12 @@ def handled(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
             command(*args, **kwargs)
             sys.stdout.flush()
         except BrokenPipeError:  # the reader has what it wanted (`| head`)
-            _drop_output()
+            drop_output()
         except (StudyError, StudyChanged, StorageError) as error:
             _complain(error)
             raise typer.Exit(WRONG_USE) from None
         except Interrupted as error:
-            print(f"\n{error}\ngo on with: {_same_command()}", file=sys.stderr)
+            print(f"\n{error}\ngo on with: {same_command()}", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
         except RunError as error:
             _complain(error)
@@ -140,6 +137,12 @@ def run(
     reports: Reports = Path("reports"),
     storage: Storage = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the result only.")] = False,
+    device: Annotated[
+        str | None, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to train.")
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show and keep where the time of trainings went.")
+    ] = False,
 ) -> None:
     """Search, confirm, report; goes on by itself where it stopped."""
     changes: dict[str, Any] = {
@@ -149,12 +152,13 @@ def run(
             ("epochs", epochs),
             ("minutes", minutes),
             ("seed", seed),
+            ("device", device),
         )
         if value is not None
     }
     if no_confirm:
         changes["confirm"] = None
-    with _resumable():
+    with resumable():
         num_workers, loaded = checked(studies, changes, workers, executor, family)
         options: dict[str, Any] = {
             "reports": reports,
@@ -165,9 +169,10 @@ def run(
         }
         for study in loaded:
             if dry_run:
-                _show_plan(study, options)
+                show_plan(study, options)
             else:
-                _run(study, {**options, "fresh": fresh}, quiet=quiet)
+                run_options = {**options, "fresh": fresh, "profile": profile}
+                run_and_show(study, run_options, quiet=quiet)
 
 
 @app.command()
@@ -264,68 +269,21 @@ def report(
     print(redraw_report(reports, storage, study, out))
 
 
+@app.command()
+@handled
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove what no study is using.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Decoded images, features and archives that are kept: of what, how large, last used when."""
+    from torchstudy.cacheview import clear_cache, show_cache
+
+    (clear_cache if clear else show_cache)(as_json=as_json)
+
+
 def main() -> None:
     """Run the command."""
     app()
-
-
-def _run(study: "Study", options: dict[str, Any], *, quiet: bool) -> None:
-    from rich.console import Console
-
-    from torchstudy.display import LiveDisplay
-    from torchstudy.execution.runner import run as run_study
-    from torchstudy.execution.watching import PlainLines, Silent, Watcher
-    from torchstudy.overview import summary_lines
-
-    console = Console()
-    watcher: Watcher = Silent() if quiet else PlainLines(names_report=False)
-    if console.is_terminal and not quiet:
-        watcher = LiveDisplay(console)
-    try:
-        results = run_study(study, watcher=watcher, **options)
-    finally:
-        if isinstance(watcher, LiveDisplay):
-            watcher.close()
-    for line in summary_lines(results):
-        print(line)
-
-
-@contextmanager
-def _resumable() -> Iterator[None]:
-    """What stops a run says how to go on: Ctrl-C, SIGTERM, a reader that goes away."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted("stopped; everything finished is saved") from None
-    except BrokenPipeError:
-        _drop_output()
-        raise Interrupted(
-            "stopped, as nothing reads what is printed; what is done is saved"
-        ) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _drop_output() -> None:
-    """Let what is still to be printed go nowhere, so that the last flush cannot fail."""
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
-
-
-def _same_command() -> str:
-    """The line that goes on: what was typed, without the option that starts over."""
-    return shlex.join(["optimize", *(word for word in sys.argv[1:] if word != "--fresh")])
-
-
-def _show_plan(study: "Study", options: dict[str, Any]) -> None:
-    from torchstudy.planning import plan_lines
-    from torchstudy.printing import print_table
-
-    header = ["family", "trials", "confirmations", "left", "worker time", "from"]
-    title, lines, footer = plan_lines(study, **options)
-    print_table(title, header, lines)
-    print(footer)
 
 
 def _complain(error: Exception) -> None:

@@ -1,10 +1,12 @@
-"""How files come into being (written aside, synced, renamed) and where data are looked up."""
+"""How files come into being (written aside, synced, renamed), go, and where data are looked up."""
 
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -24,6 +26,18 @@ def written_aside(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def discard(target: Path) -> None:
+    """Remove a file or folder that others may be reading: out of the way first, then for good."""
+    if not os.path.lexists(target):
+        return
+    grave = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+    try:
+        with suppress(FileNotFoundError):  # another process was faster
+            os.rename(target, grave / "gone")
+    finally:
+        shutil.rmtree(grave, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -94,9 +94,11 @@ class Epoch:
     grad_norm: float  # mean over the epoch's steps, before clipping
     metrics: Mapping[str, float] = field(default_factory=dict)  # on the valid split
     measured: Mapping[str, float] = field(default_factory=dict)  # in training, by column name
+    parts: Mapping[str, float] = field(default_factory=dict)  # seconds, by column name
+    precision: str = ""  # of the matrix products in its steps: bf16 or fp32
 
     def values(self) -> dict[str, float]:
-        """Every number of the row by its column name; validation metrics carry `valid_`."""
+        """Every number but seconds by its column name; validation metrics carry `valid_`."""
         valid = {f"valid_{name}": value for name, value in self.metrics.items()}
         own = ("train_loss", "valid_loss", "learning_rate", "grad_norm")
         return {**{name: getattr(self, name) for name in own}, **valid, **self.measured}
@@ -161,9 +163,11 @@ TRIAL_COLUMNS: dict[str, str] = {
     "started": "datetime64[us, UTC]",
     "finished": "datetime64[us, UTC]",
     "worker": "string",
+    "precision": "string",
+    **dict.fromkeys(SECONDS, "float64"),
 }
 """`trials`: then `config.<name>` per hyperparameter, `valid_<metric>` at the last epoch and
-`best_valid_<objective>`, the best epoch's value."""
+`best_valid_<objective>`, the best epoch's value. `seconds_<part>` are sums over the epochs."""
 
 EPOCH_COLUMNS: dict[str, str] = {
     "study": "string",
@@ -177,9 +181,11 @@ EPOCH_COLUMNS: dict[str, str] = {
     "valid_loss": "float64",
     "learning_rate": "float64",
     "grad_norm": "float64",
+    **dict.fromkeys(SECONDS, "float64"),
 }
 """`epochs`: then `valid_<metric>` per metric, on the valid split after that epoch, and what was
-measured in training: `train_loss_<phase>` where phases alternate, `health_<measure>`."""
+measured in training: `train_loss_<phase>` where phases alternate, `health_<measure>`.
+`seconds_<part>` add up to the time since the row before; the checkpoint is the one before."""
 
 CONFIRMATION_COLUMNS: dict[str, str] = {
     "study": "string",
@@ -198,6 +204,9 @@ CONFIRMATION_COLUMNS: dict[str, str] = {
 }
 """`confirmation`: one row per fresh training, then `select_<metric>` and `test_<metric>` (NaN
 unless the configuration was chosen: test is read for those alone)."""
+
+LATER_COLUMNS = ("precision", *SECONDS)
+"""Columns that results of earlier versions may lack; they are read as empty."""
 
 CLOCK_COLUMNS = ("seconds", "started", "finished", "worker", *LATENCIES, *SECONDS)
 """Columns that differ between equal runs; all others are bit for bit the same with one worker."""

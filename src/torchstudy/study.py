@@ -13,6 +13,7 @@ from torchstudy.families.base import Family, domains_with_training, is_declared
 from torchstudy.fitting import config_problems, incomparable, instantiate, misfits
 from torchstudy.records import COSTS, Objective
 from torchstudy.space import SearchSpace
+from torchstudy.training.compute import DEVICES, PRECISIONS
 from torchstudy.values import is_integer, is_number
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class Study:
             Configurations above a limit are not trained.
         confirm: (configurations per family, fresh seeds each) trained anew after the search, or
             None.
+        precision: "auto" multiplies in bfloat16 where the processor is quicker with it and the
+            network is large enough to gain; "fp32" never does.
+        device: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
         seed: where every random number of the study comes from.
         name: what tables and folders call it; a study file's own name if left out.
 
@@ -54,6 +58,8 @@ class Study:
     minutes: float | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
     confirm: tuple[int, int] | None = (3, 3)
+    precision: str = "auto"
+    device: str = "auto"
     seed: int = 0
     name: str = "study"
 
@@ -122,6 +128,7 @@ class Study:
             "epochs": self.epochs,
             "seed": self.seed,
             **({"limits": dict(self.limits)} if self.limits else {}),
+            **({"precision": self.precision} if self.precision != PRECISIONS[0] else {}),
             "families": {
                 family.__name__: self.space_of(family).describe() for family in self.families
             },
@@ -155,6 +162,8 @@ def _problems(study: Study) -> Iterator[str]:
     yield from _objective_problems(study, families)
     yield from _budget_problems(study)
     yield from _limit_problems(study.limits)
+    yield from _choice_problems("precision", study.precision, PRECISIONS)
+    yield from _choice_problems("device", study.device, DEVICES)
     yield from _space_problems(study, families)
 
 
@@ -229,6 +238,12 @@ def _limit_problems(limits: object) -> Iterator[str]:
             yield f"limits: {name!r} is no cost{hint}; there are {', '.join(COSTS)}"
         elif not is_number(value) or not 0 < value < float("inf"):
             yield f"limits: {name} must be a number above 0; got {value!r}"
+
+
+def _choice_problems(name: str, value: object, known: Sequence[str]) -> Iterator[str]:
+    if value not in known:
+        hint = did_you_mean(str(value), known)
+        yield f"{name}: {value!r} is not one of {', '.join(known)}{hint}"
 
 
 def _is_file_name(name: str) -> bool:

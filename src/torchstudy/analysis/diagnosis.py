@@ -1,13 +1,19 @@
 """What ails a training, told from its epoch rows, and what would help."""
 
-from collections.abc import Callable, Hashable, Iterator
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import pandas as pd
-
-from torchstudy.analysis.tables import numbers
 from torchstudy.records import Status
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row: TypeAlias = Mapping[str, float]  # one epoch: numbers by column name; NaN counts as missing
+Curve: TypeAlias = dict[int, float]  # the finite values of a column by epoch, in order
+
+KEYS = ["family", "trial", "seed"]
 
 # Healthy nets below: 22 kinds on 8 px digits, 20 seeds each, 8 to 40 epochs.
 # Healthy training losses stay within 1.03 of their start; a test for numbers that are not finite
@@ -42,19 +48,17 @@ class Diagnosis:
 
 
 def diagnose(
-    epochs: pd.DataFrame, *, status: str = "completed", reason: str = ""
+    epochs: Sequence[Row], *, status: str = "completed", reason: str = ""
 ) -> Diagnosis | None:
     """What ails one training, from its epoch rows alone (in order); None for a healthy one.
 
     The most serious finding is told, causes before what follows from them. Columns may be missing
-    or NaN: what was not measured is not judged.
+    or NaN: what was not measured is not judged. Rows without `epoch` are numbered from 1.
     """
     if status == Status.DIVERGED.value:
         said = reason or "a number was not finite"
         return Diagnosis(name="exploding", sentence=f"{said}: {CALMER}")
-    if "epoch" not in epochs:
-        epochs = epochs.assign(epoch=range(1, len(epochs) + 1))
-    current = _current_phase(epochs)
+    current = _current_phase([{"epoch": at, **row} for at, row in enumerate(epochs, start=1)])
     for name, examine in EXAMINATIONS.items():
         if name in AT_THE_END and status != Status.COMPLETED.value:
             continue
@@ -63,156 +67,172 @@ def diagnose(
     return None
 
 
-def diagnoses(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+def diagnoses(trials: "pd.DataFrame", epochs: "pd.DataFrame") -> "pd.DataFrame":
     """Every training with something to say: family, trial, seed, name, sentence.
 
     First those of `trials`, in their order, then further ones of `epochs` (confirmations).
     """
-    keys = ["family", "trial", "seed"]
-    endings = {
-        tuple(row[:3]): (str(row[3]), "" if pd.isna(row[4]) else str(row[4]))
-        for row in trials[[*keys, "status", "reason"]].itertuples(index=False)
-    }
-    rows = {tuple(key): part for key, part in _trainings(epochs, keys)}
+    import pandas as pd
+
+    reasons = trials["reason"].fillna("").astype(str).tolist()
+    keys = zip(*(trials[name].tolist() for name in KEYS), strict=True)
+    endings = dict(zip(keys, zip(trials["status"].astype(str), reasons, strict=True), strict=True))
+    rows = _rows_by_training(epochs)
     found = []
     for key in dict.fromkeys([*endings, *rows]):
         status, reason = endings.get(key, (Status.COMPLETED.value, ""))
-        diagnosis = diagnose(rows.get(key, epochs.iloc[:0]), status=status, reason=reason)
+        diagnosis = diagnose(rows.get(key, []), status=status, reason=reason)
         if diagnosis:
             found.append((*key, diagnosis.name, diagnosis.sentence))
-    return pd.DataFrame(found, columns=[*keys, "name", "sentence"])
+    return pd.DataFrame(found, columns=[*KEYS, "name", "sentence"])
 
 
-def _trainings(
-    epochs: pd.DataFrame, keys: list[str]
-) -> Iterator[tuple[tuple[Hashable, ...], pd.DataFrame]]:
-    if epochs.empty:
-        return
-    for key, part in epochs.groupby(keys, sort=False):
-        assert isinstance(key, tuple)
-        yield key, part.sort_values("epoch")
+def _rows_by_training(epochs: "pd.DataFrame") -> dict[tuple[Any, ...], list[Row]]:
+    """The rows of every training, in the order of their epochs."""
+    from torchstudy.analysis.tables import numbers
+
+    judged = [name for name in map(str, epochs.columns) if _is_judged(name)]
+    columns = [numbers(epochs, name).tolist() for name in judged]
+    keys = zip(*(epochs[name].tolist() for name in KEYS), strict=True)
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for key, values in zip(keys, zip(*columns, strict=True), strict=True):
+        found.setdefault(key, []).append(dict(zip(judged, values, strict=True)))
+    return {key: sorted(rows, key=lambda row: row["epoch"]) for key, rows in found.items()}
 
 
-def _current_phase(epochs: pd.DataFrame) -> pd.DataFrame:
+def _is_judged(column: str) -> bool:
+    """Whether a column may tell something: text and times do not."""
+    return column == "epoch" or column.startswith(("train_", "valid_", "health_"))
+
+
+def _current_phase(epochs: Sequence[Row]) -> Sequence[Row]:
     """The last rows in which the same phases trained: losses of other phases do not compare."""
-    phases = [name for name in epochs.columns if str(name).startswith("train_loss_")]
-    if not phases or epochs.empty:
-        return epochs
-    took_part = epochs[phases].notna()
-    differs = (took_part != took_part.iloc[-1]).any(axis=1).to_numpy()
-    first = int(np.flatnonzero(differs)[-1]) + 1 if differs.any() else 0
-    return epochs.iloc[first:]
+    first = len(epochs)
+    while first and _phases(epochs[first - 1]) == _phases(epochs[-1]):
+        first -= 1
+    return epochs[first:]
 
 
-def _exploding(epochs: pd.DataFrame) -> str | None:
+def _phases(row: Row) -> set[str]:
+    """The columns of the phases that took part in an epoch."""
+    phases = (name for name in row if name.startswith("train_loss_"))
+    return {name for name in phases if not math.isnan(row[name])}
+
+
+def _exploding(epochs: Sequence[Row]) -> str | None:
     losses = _train_losses(epochs)
-    if losses.empty:
+    if not losses:
         return None
-    start = _start(epochs)
-    if losses.max() <= EXPLODED * start or losses.iloc[-1] <= RETURNED * start:
+    start, worst = _start(epochs), max(losses, key=losses.__getitem__)
+    if losses[worst] <= EXPLODED * start or _last(losses) <= RETURNED * start:
         return None
     return (
-        f"the training loss was {start:.3g} at the start and {losses.max():.3g} in epoch "
-        f"{losses.idxmax()}: {CALMER}"
+        f"the training loss was {start:.3g} at the start and {losses[worst]:.3g} in epoch "
+        f"{worst}: {CALMER}"
     )
 
 
-def _discriminator_wins(epochs: pd.DataFrame) -> str | None:
+def _discriminator_wins(epochs: Sequence[Row]) -> str | None:
     real, fake = _recent(epochs, "valid_real_score"), _recent(epochs, "valid_fake_score")
-    if not _all(real > CERTAIN) or not _all(fake < 1 - CERTAIN):
+    is_sure = _all(value > CERTAIN for value in real) and _all(
+        value < 1 - CERTAIN for value in fake
+    )
+    if not is_sure:
         return None
     return (
-        f"the discriminator is sure of itself ({real.iloc[-1]:.3f} for real images, "
-        f"{fake.iloc[-1]:.3f} for generated ones) and teaches the generator nothing: try a smaller "
+        f"the discriminator is sure of itself ({real[-1]:.3f} for real images, "
+        f"{fake[-1]:.3f} for generated ones) and teaches the generator nothing: try a smaller "
         "learning rate or fewer channels for the discriminator, or label smoothing"
     )
 
 
-def _collapse(epochs: pd.DataFrame) -> str | None:
+def _collapse(epochs: Sequence[Row]) -> str | None:
     coverage = _recent(epochs, "valid_coverage")
     distance = _recent(epochs, "valid_kernel_distance")
-    if len(epochs) < SETTLED:
+    if len(epochs) < SETTLED or not coverage:
         return None
-    is_far = _all(distance > FAR) and _all(coverage < PARTLY_COVERED)
-    is_flagged = _all(_recent(epochs, "valid_flagged") > 0)
-    if not is_far and not is_flagged and not _all(coverage < COVERED):
+    is_far = _all(value > FAR for value in distance)
+    is_far = is_far and _all(value < PARTLY_COVERED for value in coverage)
+    is_flagged = _all(value > 0 for value in _recent(epochs, "valid_flagged"))
+    if not is_far and not is_flagged and not _all(value < COVERED for value in coverage):
         return None
     return (
-        f"generated images cover {coverage.iloc[-1]:.0%} of the real ones after {len(epochs)} "
+        f"generated images cover {coverage[-1]:.0%} of the real ones after {len(epochs)} "
         "epochs, so they repeat each other, are of few kinds or like nothing real: try a smaller "
         "learning rate, less momentum (beta1 0.5) or more epochs"
     )
 
 
-def _dead_units(epochs: pd.DataFrame) -> str | None:
+def _dead_units(epochs: Sequence[Row]) -> str | None:
     share = _recent(epochs, "health_dead_share")
-    if not _all(share > DEAD):
+    if not _all(value > DEAD for value in share):
         return None
     return (
-        f"{share.iloc[-1]:.0%} of the units of a ReLU layer are 0 for every image of a batch: try "
+        f"{share[-1]:.0%} of the units of a ReLU layer are 0 for every image of a batch: try "
         "a smaller learning rate, normalisation, or leaky-relu or gelu instead of relu"
     )
 
 
-def _saturation(epochs: pd.DataFrame) -> str | None:
+def _saturation(epochs: Sequence[Row]) -> str | None:
     share = _recent(epochs, "health_saturated_share")
-    if not _all(share > SATURATED):
+    if not _all(value > SATURATED for value in share):
         return None
     return (
-        f"{share.iloc[-1]:.0%} of the outputs of a sigmoid or tanh layer are at their bounds, "
+        f"{share[-1]:.0%} of the outputs of a sigmoid or tanh layer are at their bounds, "
         "where gradients vanish: try a smaller learning rate, normalisation or smaller initial "
         "weights"
     )
 
 
-def _vanishing_gradients(epochs: pd.DataFrame) -> str | None:
+def _vanishing_gradients(epochs: Sequence[Row]) -> str | None:
     ratio = _recent(epochs, "health_gradient_ratio")
-    if not _all(ratio < VANISHING):
+    if not _all(value < VANISHING for value in ratio):
         return None
     return (
-        f"the gradient of the first layer is {ratio.iloc[-1]:.1g} times that of the last: try "
+        f"the gradient of the first layer is {ratio[-1]:.1g} times that of the last: try "
         "normalisation, relu or gelu, or fewer layers"
     )
 
 
-def _no_learning(epochs: pd.DataFrame) -> str | None:
+def _no_learning(epochs: Sequence[Row]) -> str | None:
     losses = _train_losses(epochs)
-    if len(losses) < SETTLED or _measured(epochs, "health_first_loss").empty:
+    if len(losses) < SETTLED or not _measured(epochs, "health_first_loss"):
         return None
-    if losses.min() <= UNLEARNED * _start(epochs):
+    least = min(losses.values())
+    if least <= UNLEARNED * _start(epochs):
         return None
     steps = _measured(epochs, "health_update_ratio")
-    is_slow = len(steps) > 0 and steps.max() < SLOW
+    is_slow = bool(steps) and max(steps.values()) < SLOW
     return (
-        f"the training loss began at {_start(epochs):.3g} and was never below {losses.min():.3g} "
+        f"the training loss began at {_start(epochs):.3g} and was never below {least:.3g} "
         f"in {len(losses)} epochs: try a {'larger' if is_slow else 'smaller'} learning rate"
         + ("" if is_slow else ", or more capacity")
     )
 
 
-def _overfitting(epochs: pd.DataFrame) -> str | None:
+def _overfitting(epochs: Sequence[Row]) -> str | None:
     """A validation loss well above both its own minimum and the training loss."""
-    rebuilt = _measured(epochs, "valid_reconstruction_error")
-    valid = _measured(epochs, "valid_loss") if rebuilt.empty else rebuilt
-    losses = pd.DataFrame({"train": _train_losses(epochs), "valid": valid}).dropna()
-    if losses.empty:
+    train = _train_losses(epochs)
+    valid = _measured(epochs, "valid_reconstruction_error") or _measured(epochs, "valid_loss")
+    valid = {epoch: value for epoch, value in valid.items() if epoch in train}
+    if not valid:
         return None
-    start, last = _start(epochs), losses.iloc[-1]
-    lowest = losses.iloc[int(losses["valid"].to_numpy().argmin())]
-    is_comparable = losses["valid"].iloc[0] <= COMPARABLE * start
-    is_wide = last["valid"] - last["train"] > GAP * start
-    has_risen = last["valid"] > RISE * lowest["valid"] and last["train"] < lowest["train"]
+    start, lowest = _start(epochs), min(valid, key=valid.__getitem__)
+    first, last = next(iter(valid)), next(reversed(valid))
+    is_comparable = valid[first] <= COMPARABLE * start
+    is_wide = valid[last] - train[last] > GAP * start
+    has_risen = valid[last] > RISE * valid[lowest] and train[last] < train[lowest]
     if not (is_comparable and is_wide and has_risen):
         return None
     return (
-        f"since epoch {lowest.name} the validation loss rose from {lowest['valid']:.3g} to "
-        f"{last['valid']:.3g} while the training loss fell to {last['train']:.3g}: try "
+        f"since epoch {lowest} the validation loss rose from {valid[lowest]:.3g} to "
+        f"{valid[last]:.3g} while the training loss fell to {train[last]:.3g}: try "
         "augmentation, more weight decay, a smaller network or fewer epochs"
     )
 
 
 CALMER = "try a smaller learning rate or gradient clipping"
-EXAMINATIONS: dict[str, Callable[[pd.DataFrame], str | None]] = {
+EXAMINATIONS: dict[str, Callable[[Sequence[Row]], str | None]] = {
     "exploding": _exploding,
     "discriminator_wins": _discriminator_wins,
     "collapse": _collapse,
@@ -225,29 +245,34 @@ EXAMINATIONS: dict[str, Callable[[pd.DataFrame], str | None]] = {
 AT_THE_END = ("collapse",)  # a young generator covers nothing either
 
 
-def _train_losses(epochs: pd.DataFrame) -> "pd.Series[float]":
+def _train_losses(epochs: Sequence[Row]) -> Curve:
     """Training losses; none for a GAN, whose losses are a balance and tell no progress."""
-    if "valid_fake_score" in epochs or "train_loss_generator" in epochs:
-        epochs = epochs.iloc[:0]
+    if _measured(epochs, "valid_fake_score") or _measured(epochs, "train_loss_generator"):
+        return {}
     return _measured(epochs, "train_loss")
 
 
-def _start(epochs: pd.DataFrame) -> float:
+def _start(epochs: Sequence[Row]) -> float:
     """The loss of the very first step; where it was not measured, of the first epoch."""
-    first = _measured(epochs, "health_first_loss")
-    return float((_measured(epochs, "train_loss") if first.empty else first).iloc[0])
+    first = _measured(epochs, "health_first_loss") or _measured(epochs, "train_loss")
+    return next(iter(first.values()))
 
 
-def _measured(epochs: pd.DataFrame, column: str) -> "pd.Series[float]":
+def _measured(epochs: Sequence[Row], column: str) -> Curve:
     """The finite values of a column by epoch, in order; none where there is no such column."""
-    values = numbers(epochs, column).set_axis(epochs["epoch"])
-    return values[np.isfinite(values)]
+    values = ((int(row["epoch"]), row.get(column)) for row in epochs)
+    return {at: value for at, value in values if value is not None and math.isfinite(value)}
 
 
-def _recent(epochs: pd.DataFrame, column: str) -> "pd.Series[float]":
-    return _measured(epochs, column).iloc[-RECENT:]
+def _recent(epochs: Sequence[Row], column: str) -> list[float]:
+    return list(_measured(epochs, column).values())[-RECENT:]
 
 
-def _all(holds: "pd.Series[bool]") -> bool:
+def _last(curve: Curve) -> float:
+    return next(reversed(curve.values()))
+
+
+def _all(holds: Iterable[bool]) -> bool:
     """Whether it holds everywhere, and there is something for it to hold."""
-    return bool(len(holds) and holds.all())
+    found = list(holds)
+    return bool(found) and all(found)

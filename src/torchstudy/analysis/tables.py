@@ -16,6 +16,7 @@ from torchstudy.files import written_aside
 from torchstudy.records import (
     CONFIRMATION_COLUMNS,
     EPOCH_COLUMNS,
+    LATER_COLUMNS,
     TRIAL_COLUMNS,
     Objective,
     Status,
@@ -290,8 +291,10 @@ def _table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame | None:
     except (OSError, ValueError) as error:  # pyarrow's own errors derive from these
         raise StudyError(f"{path} is damaged or not Parquet: {error}") from error
     absent = [name for name in columns if name not in table]
-    if absent:
-        raise StudyError(f"{path} lacks the column(s) {', '.join(absent)}")
+    if missing := [name for name in absent if name not in LATER_COLUMNS]:
+        raise StudyError(f"{path} lacks the column(s) {', '.join(missing)}")
+    for name in absent:
+        table[name] = _typed([None] * len(table), columns[name])
     return table
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
+from torchstudy.caching import hold_until_exit
 from torchstudy.data.cachefolder import building, cache_errors
 from torchstudy.data.folders import visible
 from torchstudy.data.stamps import stamped
@@ -34,12 +35,14 @@ def is_archive(path: Path) -> bool:
 def extracted(archive: Path) -> Path:
     """The folder that holds what the archive does; extracted when it is not there yet.
 
-    A single folder at the top is stepped into. DataError: damaged, too large, or hostile.
+    A single folder at the top is stepped into. It stays in the cache while this process lives: its
+    files are read one by one. DataError: damaged, too large, or hostile.
     """
     archive = archive.resolve()
     state = stamped(str(archive), archive.stat())
     name = f"{_stem(archive)[:80]}-{hashlib.sha256(state).hexdigest()[:16]}"
     target = cache_folder() / "archives" / name
+    hold_until_exit(target)
     if not target.is_dir():
         with cache_errors(), building(target) as aside:
             _extract(archive, aside)

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchstudy.data.cachefolder import building, cache_errors, discard
+from torchstudy.caching import Hold, hold
+from torchstudy.data.cachefolder import building, cache_errors
 from torchstudy.data.copies import copies_among, images_of
 from torchstudy.data.decoding import Decoded, Pixels, Progress, decode, new_array
 from torchstudy.data.listing import BadImage, Listing, Rows
 from torchstudy.data.memory import are_too_large
 from torchstudy.data.streaming import Files
 from torchstudy.errors import DataError
-from torchstudy.files import cache_folder
+from torchstudy.files import cache_folder, discard
 
 FORMAT = 1  # raised whenever decoding, hashing, grouping or the files below change
 SKETCH_SIZE = 1024
@@ -29,13 +30,14 @@ ARRAYS = ("labels", "parts", "hashes", "groups", "moments")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A complete folder of the cache, and what its meta.json says."""
+    """A complete folder of the cache, kept there while this lives, and what its meta.json says."""
 
     folder: Path
     bad: tuple[BadImage, ...]
     alike: int  # items that resemble too many others to tell copies
     fingerprint: str
     sketch: tuple[int, ...]
+    hold: Hold | None = None
 
     def rows(self, listing: Listing) -> Rows | None:
         """The columns of a listing's table, without the items that were left out."""
@@ -80,7 +82,7 @@ def entry_for(
         entry = read_entry(folder)
         if entry is not None and (keep_bad or not entry.bad):
             return entry
-        discard_if_there(folder)
+        discard(folder)
         with building(folder) as aside:
             _build(aside, listing, shape, progress, keep_pixels=not is_streamed)
         entry = read_entry(folder)
@@ -91,6 +93,7 @@ def entry_for(
 
 def read_entry(folder: Path) -> Entry | None:
     """The entry in `folder`, or None when there is none or a file is not as it was written."""
+    holding = hold(folder)
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
         sound = all((folder / name).stat().st_size == size for name, size in meta["files"].items())
@@ -101,16 +104,11 @@ def read_entry(folder: Path) -> Entry | None:
             alike=int(meta["alike"]),
             fingerprint=str(meta["fingerprint"]),
             sketch=tuple(int(item) for item in meta["sketch"]),
+            hold=holding,
         )
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return entry if sound else None
-
-
-def discard_if_there(folder: Path) -> None:
-    """Remove a damaged entry, if any."""
-    if folder.exists():
-        discard(folder)
 
 
 def fingerprint(

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from torchstudy.caching import held
 from torchstudy.errors import DataError
+from torchstudy.eviction import cache_limit, make_room
 from torchstudy.files import cache_folder
 
 ABANDONED = 7 * 24 * 3600  # seconds
@@ -18,31 +20,24 @@ ABANDONED = 7 * 24 * 3600  # seconds
 def building(target: Path) -> Iterator[Path]:
     """Yield a new folder beside `target`; on success it becomes `target`, else it is removed.
 
-    When another process finished the same folder first, that one stays.
+    When another process finished the same folder first, that one stays. What has not been used for
+    longest leaves the cache when it is full; `target` is safe until the block has ended.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target.parent)
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-    try:
-        yield aside
-        aside.chmod(0o755)
+    with held(target):
+        _sweep(target.parent)
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
         try:
-            os.rename(aside, target)
-        except OSError:
-            if not target.is_dir():
-                raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def discard(target: Path) -> None:
-    """Remove a folder that others may be reading: out of the way first, then its files."""
-    grave = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
-    try:
-        if target.exists():
-            os.rename(target, grave / "gone")
-    finally:
-        shutil.rmtree(grave, ignore_errors=True)
+            yield aside
+            aside.chmod(0o755)
+            try:
+                os.rename(aside, target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        make_room()
 
 
 def _sweep(folder: Path) -> None:
@@ -56,8 +51,12 @@ def _sweep(folder: Path) -> None:
 
 @contextmanager
 def cache_errors() -> Iterator[None]:
-    """Turn a cache folder that cannot be written into a DataError that says what to set."""
+    """Turn a cache folder that cannot be written into a DataError that says what to set.
+
+    A limit that is no size is a StudyError before anything is done.
+    """
     try:
+        cache_limit()
         yield
     except OSError as error:
         raise DataError(

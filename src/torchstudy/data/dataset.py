@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from torchstudy.caching import Hold, hold
 from torchstudy.data.images import SPLITS, Images
 from torchstudy.data.spec import DataSpec
 
@@ -34,7 +35,7 @@ class ImageData:
     (N,) are class numbers (int64) or values (float32). `numbers` (N, n) are standardised by the
     training split, `categories` (N, k) are codes, 0 for values that it lacks. `splits` has the
     sorted item numbers of train, valid, select and test. `notes` are sentences on what was left
-    out or kept together.
+    out or kept together. While this lives, the files stay in the cache.
     """
 
     spec: DataSpec
@@ -45,6 +46,7 @@ class ImageData:
     handle: DataHandle
     numbers: NDArray[np.float32] | None = None
     categories: NDArray[np.int64] | None = None
+    hold: Hold | None = field(default=None, repr=False)
 
     @cached_property
     def names(self) -> Sequence[str]:
@@ -63,12 +65,13 @@ def prepare(images: Images, *, seed: int, progress: "Progress | None" = None) ->
     """
     from torchstudy.data.preparing import prepared  # opening needs no Pillow
 
-    folder, split_file = prepared(images, seed=seed, progress=progress)
-    return open_data(DataHandle(folder=folder, split_file=split_file))
+    entry, split_file = prepared(images, seed=seed, progress=progress)
+    return open_data(DataHandle(folder=entry.folder, split_file=split_file))
 
 
 def open_data(handle: DataHandle) -> ImageData:
     """The data that `prepare` left, without decoding or checking anything again."""
+    holding = hold(handle.folder)
     with np.load(handle.split_file, allow_pickle=False) as saved:
         splits = {name: saved[name] for name in SPLITS}
         stated = json.loads(saved["meta"].tobytes().decode())
@@ -83,6 +86,7 @@ def open_data(handle: DataHandle) -> ImageData:
         handle=handle,
         numbers=numbers,
         categories=categories,
+        hold=holding,
     )
 
 

@@ -28,8 +28,8 @@ from torchstudy.seeds import derive
 MIN_STD = 1 / 255  # one grey level: a constant channel must not be divided by zero
 
 
-def prepared(images: Images, *, seed: int, progress: Progress | None) -> tuple[Path, Path]:
-    """The folder of the cache that holds the data, and the file with spec, splits and columns."""
+def prepared(images: Images, *, seed: int, progress: Progress | None) -> tuple[Entry, Path]:
+    """The data in the cache, and the file with spec, splits and columns."""
     scanned = scan(images)
     skip = images.on_bad_image == "skip"
     entry = entry_for(scanned.listing, scanned.shape, keep_bad=skip, progress=progress)
@@ -45,7 +45,7 @@ def prepared(images: Images, *, seed: int, progress: Progress | None) -> tuple[P
         notes += column_notes(rows, encoding)
         columns = _columns(rows, encoding)
     spec = _spec(scanned, entry, split, rows, encoding)
-    return entry.folder, _written_split(entry, spec, split, tuple(notes), columns)
+    return entry, _written_split(entry, spec, split, tuple(notes), columns)
 
 
 def _items(scanned: Scan, entry: Entry, seed: int) -> Items:

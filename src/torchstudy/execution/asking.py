@@ -10,7 +10,13 @@ from typing_extensions import override
 from torchstudy.errors import RunError
 from torchstudy.execution.forkserver import start_process
 from torchstudy.quiet import quiet_ax
-from torchstudy.search.proposer import Proposal, Question, SpaceExhausted, propose
+from torchstudy.search.proposer import (
+    Proposal,
+    Question,
+    SpaceExhausted,
+    needs_model,
+    propose,
+)
 
 Answer = Proposal | SpaceExhausted
 
@@ -64,10 +70,14 @@ class InlineAsker(Asker):
 
 
 class ProcessAsker(Asker):
-    """Answers in a process that loads Ax once, at the start, while the first trials train."""
+    """Asks the model in a process that loads Ax at the first question, while recipes train.
+
+    What needs no model is answered here, at once.
+    """
 
     def __init__(self) -> None:
         self._is_busy = False
+        self._ready: Answer | None = None
         self._process: ForkServerProcess | None = None
         self._connection: Connection | None = None
 
@@ -77,18 +87,25 @@ class ProcessAsker(Asker):
             self._connection, theirs = Pipe()
             self._process = start_process(_serve, theirs, None, name="proposer")
             theirs.close()
-        self._connection.send(question)
+        if needs_model(question):
+            self._connection.send(question)
+        else:
+            self._ready = _answered(question)
         self._is_busy = True
 
     @override
     def answer(self) -> Answer | None:
-        if self._connection is None or not self._connection.poll():
-            return None
+        answer, self._ready = self._ready, None
+        if answer is None and self._connection is not None and self._connection.poll():
+            answer = self._received(self._connection)
+        self._is_busy = self._is_busy and answer is None
+        return answer
+
+    def _received(self, connection: Connection) -> Answer:
         try:
-            answer: Answer = self._connection.recv()
+            answer: Answer = connection.recv()
         except EOFError:
             raise RunError("the process that computes proposals has died") from None
-        self._is_busy = False
         return answer
 
     @property

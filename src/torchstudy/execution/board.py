@@ -14,11 +14,15 @@ class Board:
         self.study = study
         self.trials = {family: ledger.trials(study, family) for family in families}
         self.trainings: dict[TrainingKey, Training] = {}
+        self._groups: dict[tuple[str, Purpose], dict[TrainingKey, Training]] = {}
+        self._paused: set[TrainingKey] = set()
         self.refresh()
 
     def refresh(self) -> None:
         """Read the trainings again."""
-        self.trainings = {t.key: t for t in self.ledger.trainings(self.study)}
+        self.trainings, self._groups, self._paused = {}, {}, set()
+        for training in self.ledger.trainings(self.study):
+            self._note(training)
 
     def propose(self, trials: Sequence[Trial]) -> None:
         """Record proposals."""
@@ -61,20 +65,25 @@ class Board:
 
     def paused(self) -> list[TrainingKey]:
         """Trainings that were begun and wait to go on, the lowest trial number first."""
-        waiting = [key for key, t in self.trainings.items() if t.status is Status.PAUSED]
-        return sorted(waiting, key=lambda key: (key.number, key.family, key.seed))
+        return sorted(self._paused, key=lambda key: (key.number, key.family, key.seed))
 
     def trial(self, key: TrainingKey) -> Trial:
         """The trial that a training belongs to."""
         return self.trials[key.family][key.number]
 
     def _of(self, family: str, purpose: Purpose) -> list[Training]:
-        found = [
-            training
-            for key, training in self.trainings.items()
-            if key.family == family and training.purpose == purpose
-        ]
-        return sorted(found, key=lambda training: training.trial.number)
+        return list(self._groups.get((family, purpose), {}).values())
 
     def _reread(self, key: TrainingKey) -> None:
-        self.trainings[key] = self.ledger.training(self.study, key)
+        self._note(self.ledger.training(self.study, key))
+
+    def _note(self, training: Training) -> None:
+        """Put a training, or what it has become, where it is looked for."""
+        key, place = training.key, (training.trial.family, training.purpose)
+        group = self._groups.setdefault(place, {})
+        is_next = key in group or not group or next(reversed(group)).number <= key.number
+        self.trainings[key] = group[key] = training
+        if not is_next:
+            by_number = sorted(group.items(), key=lambda item: item[0].number)
+            self._groups[place] = dict(by_number)
+        (self._paused.add if training.status is Status.PAUSED else self._paused.discard)(key)

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from torchstudy.execution import job as jobs
 from torchstudy.execution.job import Job, Note
+from torchstudy.execution.joint import run_all
 from torchstudy.records import Epoch, Outcome, TrainingKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What one attempt at a job has to say, `seconds` after it started.
+    """What one attempt at a training has to say, `seconds` after it started.
 
-    `is_lost` marks an outcome that the job did not report itself: its worker died.
+    Trainings that go together in one job share its seconds. `is_lost` marks an outcome that the
+    job did not report itself: its worker died.
     """
 
     key: TrainingKey
@@ -27,6 +28,11 @@ class Event:
 
 
 Handler = Callable[[Event], None]
+
+
+def attempts_of(job: Job, attempt: int) -> dict[TrainingKey, int]:
+    """Which attempt every training of a job is at; `attempt` is that of the job's own."""
+    return {job.key: attempt, **{other.key: other.attempt for other in job.companions}}
 
 
 class Executor(ABC):
@@ -80,15 +86,16 @@ class InlineExecutor(Executor):
             time.sleep(min(timeout, 0.01))
             return
         job, attempt = self._queued[0]
+        attempts = attempts_of(job, attempt)
         began = time.monotonic()
 
-        def report(payload: Epoch | Note) -> None:
-            handle(Event(key=job.key, attempt=attempt, payload=payload))
+        def report(key: TrainingKey, payload: Epoch | Note | Outcome) -> None:
+            if isinstance(payload, Outcome) and self._queued:
+                del self._queued[0]
+            seconds = (time.monotonic() - began) / len(attempts)
+            handle(Event(key=key, attempt=attempts[key], payload=payload, seconds=seconds))
 
-        outcome = jobs.run(job, report, lambda: self._is_stopping)
-        del self._queued[0]
-        seconds = time.monotonic() - began
-        handle(Event(key=job.key, attempt=attempt, payload=outcome, seconds=seconds))
+        run_all(job, report, lambda: self._is_stopping)
 
     @override
     def stop(self) -> None:

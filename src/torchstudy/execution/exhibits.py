@@ -57,9 +57,9 @@ def _answers(family: Family, model: nn.Module, data: DataSpec, split: Split) -> 
     with torch.inference_mode():
         for batch in split.in_order():
             if (prediction := family.predict(model, data, batch)) is not None:
-                predictions.append(prediction)
+                predictions.append(prediction.cpu())
             if (code := family.codes(model, batch)) is not None:
-                codes.append(code)
+                codes.append(code.cpu())
     arrays: Arrays = {}
     if codes:
         arrays["code"] = torch.cat(codes).float().numpy()

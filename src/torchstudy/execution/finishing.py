@@ -9,16 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from torchstudy.data.dataset import ImageData
+from torchstudy.execution.best import write_best
 from torchstudy.execution.confirm import ranked
 from torchstudy.execution.evidence import write_evidence
 from torchstudy.execution.job import WEIGHTS
 from torchstudy.execution.ledger import Ledger
-from torchstudy.execution.outputs import (
-    Row,
-    training_folder,
-    write_best,
-    write_tables,
-)
+from torchstudy.execution.outputs import Row, training_folder, write_tables
 from torchstudy.execution.schedule import Schedule
 from torchstudy.records import Training
 from torchstudy.report.page import write_report

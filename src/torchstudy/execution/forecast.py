@@ -14,15 +14,17 @@ from torchstudy.data.dataset import DataHandle, ImageData, open_data
 from torchstudy.data.spec import DataSpec
 from torchstudy.errors import RunError
 from torchstudy.execution.forkserver import start_process
-from torchstudy.execution.job import inputs_for, split_of
+from torchstudy.execution.job import inputs_for, settings_for, split_of
 from torchstudy.families.backbones import adopt_backbones, registered_backbones
 from torchstudy.families.base import Family
 from torchstudy.families.phases import Fit, FrozenEncoder, Phase
 from torchstudy.fitting import instantiate
+from torchstudy.models.costs import costs_of
 from torchstudy.records import Objective, Status, Training
 from torchstudy.seeds import derive
 from torchstudy.study import Study
 from torchstudy.training.batches import Split
+from torchstudy.training.compute import devices_of
 from torchstudy.training.features import ENCODING_BATCH, are_cached, features_of
 from torchstudy.training.lesson import Lesson
 from torchstudy.training.trainer import train
@@ -59,6 +61,8 @@ class Sample:
     data: DataHandle
     objective: Objective
     epochs: int
+    precision: str = "auto"
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,8 @@ def forecast(
             data=data.handle,
             objective=study.objective,
             epochs=study.epochs,
+            precision=study.precision,
+            device=devices_of(study.device)[0],
         )
         cost = _answered(_measured(sample) if in_process else _asked(sample), family)
         basis = "its recipe, timed on a few batches"
@@ -180,7 +186,9 @@ def measured(sample: Sample) -> Cost:
         images = split_of(data, features, np.arange(len(timed)), timed)
     if augmentation.is_on:
         images = replace(images, augment=augmentation)
+    images = images.to(sample.device)
     phases = instance.phases(spec, training)
+    work = costs_of(instance, spec, with_latency=False)["flops"] * training.batch_size
     lesson = Lesson(
         build=lambda: instance.build(spec),
         phases=[phase for phase in phases if isinstance(phase, Phase)],
@@ -191,6 +199,7 @@ def measured(sample: Sample) -> Cost:
         objective=sample.objective,
         epochs=1,
         seed=derive(0, "forecast"),
+        compute=settings_for(instance, spec, work, sample.precision, sample.device),
     )
     _, model = train(lesson)  # warms up
     seconds = _steps(lesson) * len(train_rows) / len(lesson.train)

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from types import ModuleType
@@ -33,12 +34,22 @@ ENVIRONMENT = {
 Target = Callable[[Connection, Any], None]
 
 
+def start_forkserver() -> None:
+    """Begin to load what children need, in the background; nothing if that has begun.
+
+    It takes as long as importing torch, so a run begins it before it imports torch itself.
+    """
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
+    with _worker_environment():
+        forkserver.ensure_running()
+
+
 def start_process(
     target: Target, connection: Connection, argument: object, *, name: str
 ) -> ForkServerProcess:
     """Start `target(connection, argument)` in a child that ends when this process does."""
+    start_forkserver()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
     by_value = _study_modules(argument)
     for module in by_value:
         cloudpickle.register_pickle_by_value(module)
@@ -48,7 +59,7 @@ def start_process(
         for module in by_value:
             cloudpickle.unregister_pickle_by_value(module)
     process = context.Process(target=_child, args=(connection, payload), name=name, daemon=True)
-    with _worker_environment(), _empty_main():
+    with _empty_main():
         process.start()
     return process
 

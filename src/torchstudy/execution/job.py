@@ -13,8 +13,10 @@ from torch import nn
 
 from torchstudy.data.dataset import DataHandle, ImageData, open_data
 from torchstudy.data.spec import DataSpec
+from torchstudy.data.streaming import StreamedPixels
 from torchstudy.errors import StudyError
 from torchstudy.execution import exhibits
+from torchstudy.execution.placing import CAPACITY, MEMORY
 from torchstudy.families.base import Family
 from torchstudy.files import written_aside
 from torchstudy.fitting import instantiate
@@ -22,6 +24,7 @@ from torchstudy.models.costs import costs_of
 from torchstudy.records import COSTS, Epoch, Objective, Outcome, Purpose, Status, TrainingKey
 from torchstudy.seeds import derive
 from torchstudy.training.batches import Preprocessing, Split
+from torchstudy.training.compute import Compute, compute_for, memory_of
 from torchstudy.training.features import cached_features
 from torchstudy.training.lesson import Lesson, Stopped
 from torchstudy.training.trainer import train
@@ -32,11 +35,21 @@ OUT_OF_MEMORY_TEXTS = ("can't allocate memory", "out of memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Companion:
+    """Another training of a job's configuration, with another seed, that goes with it."""
+
+    key: TrainingKey
+    folder: Path
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One piece of work for one worker, with everything it needs.
 
     `train` trains and scores the `valid` split (and `select` when confirming); `test` scores the
-    `test` split with the weights that training left in `folder`.
+    `test` split with the weights that training left in `folder`. `companions` are trained in the
+    same worker, as one network with this training where that is the same.
     """
 
     action: Literal["train", "test"]
@@ -48,6 +61,21 @@ class Job:
     purpose: Purpose
     data: DataHandle
     folder: Path
+    precision: str = "auto"
+    device: str = "cpu"
+    is_profiled: bool = False
+    companions: tuple[Companion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A lesson, and what is needed to judge and keep what comes of it."""
+
+    family: Family
+    data: DataSpec
+    splits: Mapping[str, Split]
+    costs: Mapping[str, float]
+    lesson: Lesson
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +86,7 @@ class Note:
 
 
 Report = Callable[[Epoch | Note], None]
+Gallery = dict[int, dict[str, torch.Tensor]]  # pictures by epoch, by caption
 
 
 def run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
@@ -76,6 +105,17 @@ def run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
         return Outcome(status=Status.CRASHED, reason=traceback.format_exc())
 
 
+def settings_for(
+    family: Family, data: DataSpec, work: float, precision: str, device: str
+) -> Compute:
+    """How a network is trained whose forward pass of one batch takes `work` operations.
+
+    Heads on frozen features are too small for bfloat16, whatever the whole network takes.
+    """
+    is_head = family.encoder(data) is not None
+    return compute_for(precision, device, 0.0 if is_head else work)
+
+
 def deployed_state(
     folder: Path, family: Family, data: DataSpec
 ) -> tuple[dict[str, torch.Tensor], DataSpec]:
@@ -90,21 +130,32 @@ def deployed_state(
 
 
 def _run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
-    data = open_data(job.data)
-    family, training, augmentation = instantiate(job.family, job.config)
-
-    def check_stop() -> None:
-        if should_stop():
-            raise Stopped
-
-    splits, spec = splits_of(family, data, lambda text: report(Note(text)), check_stop)
-    job.folder.mkdir(parents=True, exist_ok=True)
     if job.action == "test":
-        return _test(job, family, spec, splits)
+        return _test(job, report, should_stop)
+    ready = prepared(job, report, should_stop)
+    gallery: Gallery = {}
+    outcome, model = train(
+        ready.lesson,
+        checkpoint=job.folder / CHECKPOINT,
+        on_epoch=report,
+        on_pictures=gallery.__setitem__,
+        should_stop=should_stop,
+    )
+    return concluded(job, ready, outcome, model, gallery)
+
+
+def prepared(
+    job: Job, report: Report, should_stop: Callable[[], bool], *, with_latency: bool = True
+) -> Prepared:
+    """What is to be trained; raises Stopped where features are to be computed first."""
+    family, training, augmentation = instantiate(job.family, job.config)
+    splits, spec = _opened(job, family, report, should_stop)
     if augmentation.is_on:
         splits["train"] = replace(splits["train"], augment=augmentation)
-    costs = costs_of(family, spec)
+    costs = costs_of(family, spec, with_latency=with_latency)
     known = {name: value for name, value in costs.items() if name == job.objective.metric}
+    work = costs["flops"] * training.batch_size
+    compute = settings_for(family, spec, work, job.precision, job.device)
     lesson = Lesson(
         build=lambda: family.build(spec),
         phases=family.phases(spec, training),
@@ -118,22 +169,27 @@ def _run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
         fresh=family.fresh,
         averaged=family.averaged,
         pictures=family.pictures,
+        compute=replace(compute, is_profiled=job.is_profiled),
     )
-    gallery: dict[int, dict[str, torch.Tensor]] = {}
-    outcome, model = train(
-        lesson,
-        checkpoint=job.folder / CHECKPOINT,
-        on_epoch=report,
-        on_pictures=gallery.__setitem__,
-        should_stop=should_stop,
-    )
+    return Prepared(family=family, data=spec, splits=splits, costs=costs, lesson=lesson)
+
+
+def concluded(
+    job: Job, ready: Prepared, outcome: Outcome, model: nn.Module, gallery: Gallery
+) -> Outcome:
+    """The outcome with its costs; of a completed training, weights and answers are kept."""
+    costs = dict(ready.costs)
     outcome = replace(
-        outcome, parameters=int(costs.pop("parameters")), metrics={**outcome.metrics, **costs}
+        outcome,
+        parameters=int(costs.pop("parameters")),
+        metrics={**outcome.metrics, **costs, **_device_memory(job.device)},
     )
     if outcome.status is not Status.COMPLETED:
         return outcome
+    family, spec, splits = ready.family, ready.data, ready.splits
     with written_aside(job.folder / WEIGHTS) as aside:
-        torch.save({"num_features": spec.num_features, "state": model.state_dict()}, aside)
+        state = {name: value.cpu() for name, value in model.state_dict().items()}
+        torch.save({"num_features": spec.num_features, "state": state}, aside)
     exhibits.write_gallery(job.folder, gallery)
     exhibits.write_answers(job.folder, family, model, spec, splits["valid"], "valid")
     if job.purpose == "confirmation":
@@ -142,10 +198,39 @@ def _run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
     return outcome
 
 
-def _test(job: Job, family: Family, spec: DataSpec, splits: Mapping[str, Split]) -> Outcome:
+def _opened(
+    job: Job, family: Family, report: Report, should_stop: Callable[[], bool]
+) -> tuple[dict[str, Split], DataSpec]:
+    """The splits that a job reads, on its device; no other one is ever looked at."""
+
+    def check_stop() -> None:
+        if should_stop():
+            raise Stopped
+
+    data = open_data(job.data)
+    splits, spec = splits_of(family, data, lambda text: report(Note(text)), check_stop)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    return {name: splits[name].to(job.device) for name in _looked_at(job)}, spec
+
+
+def _looked_at(job: Job) -> tuple[str, ...]:
+    if job.action == "test":
+        return ("test",)
+    return ("train", "valid", "select") if job.purpose == "confirmation" else ("train", "valid")
+
+
+def _device_memory(device: str) -> dict[str, float]:
+    found = memory_of(device)
+    return {} if found is None else {MEMORY: found[0], CAPACITY: found[1]}
+
+
+def _test(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
+    family = instantiate(job.family, job.config).family
+    splits, spec = _opened(job, family, report, should_stop)
     model = family.build(spec)
     model.load_state_dict(torch.load(job.folder / WEIGHTS, weights_only=True)["state"])
-    metrics = _scored(job, family, model.eval(), spec, splits["test"], "test")
+    model.to(job.device).eval()
+    metrics = _scored(job, family, model, spec, splits["test"], "test")
     return Outcome(status=Status.COMPLETED, metrics=metrics)
 
 
@@ -154,7 +239,7 @@ def _scored(
 ) -> dict[str, float]:
     """The metrics of one split by their columns; the answers behind them are kept."""
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(job.key.seed, "score", name))
+        Compute(device=job.device).seed(derive(job.key.seed, "score", name))
         metrics = family.score(model, spec, split.in_order())
     if job.objective.metric in COSTS:
         metrics |= costs_of(family, spec)
@@ -192,7 +277,9 @@ def splits_of(
     }, replace(data.spec, num_features=features.shape[1])
 
 
-def inputs_for(family: Family, data: ImageData) -> tuple[NDArray[Any], Preprocessing | None]:
+def inputs_for(
+    family: Family, data: ImageData
+) -> tuple[NDArray[Any] | StreamedPixels, Preprocessing | None]:
     """The pixels that a family looks at, and what is done to them; none where it does not look."""
     if family.uses_images(data.spec):
         return data.pixels, family.preprocessing(data.spec)
@@ -201,7 +288,7 @@ def inputs_for(family: Family, data: ImageData) -> tuple[NDArray[Any], Preproces
 
 def split_of(
     data: ImageData,
-    array: NDArray[Any],
+    array: NDArray[Any] | StreamedPixels,
     places: NDArray[np.int64],
     rows: NDArray[np.int64],
     preprocessing: Preprocessing | None = None,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from torchstudy.errors import RunError, StudyChanged, StudyClaimed
@@ -15,13 +15,18 @@ from torchstudy.execution import schema
 from torchstudy.execution.changes import difference
 from torchstudy.execution.owner import Owner
 from torchstudy.execution.rows import (
+    ADD_EPOCH,
+    CHANGE_TRAINING,
+    EPOCHS,
+    JOINED_TRAINING,
+    SPENT,
+    TRAINING,
     as_training,
     as_trial,
     columns_of,
     joined_query,
     key_of,
-    matches,
-    training_query,
+    named,
 )
 from torchstudy.records import Epoch, Outcome, Purpose, Status, Training, TrainingKey, Trial
 
@@ -142,13 +147,10 @@ class Ledger:
     def begin(self, study: str, key: TrainingKey, purpose: Purpose, worker: str) -> int:
         """Record that a training starts or goes on; returns the number of this attempt (from 1)."""
         with self._writing() as connection:
-            row = connection.execute(training_query(study, key)).one_or_none()
+            row = connection.execute(TRAINING, named(study, key)).one_or_none()
             if row is not None:
-                connection.execute(
-                    update(schema.trainings)
-                    .where(*matches(schema.trainings, study, key))
-                    .values(status=Status.RUNNING, attempt=row.attempt + 1, worker=worker)
-                )
+                change = {"status": Status.RUNNING, "attempt": row.attempt + 1, "worker": worker}
+                connection.execute(CHANGE_TRAINING, {**named(study, key), **change})
                 return int(row.attempt) + 1
             connection.execute(
                 insert(schema.trainings).values(
@@ -172,60 +174,46 @@ class Ledger:
 
     def add_epoch(self, study: str, key: TrainingKey, attempt: int, epoch: Epoch) -> bool:
         """Record an epoch; False if it is known already or comes from an attempt given up."""
+        new = {
+            "new_epoch": epoch.epoch,
+            "new_attempt": attempt,
+            "new_seconds": epoch.seconds,
+            "new_row": json.dumps(asdict(epoch)),
+        }
         with self._writing() as connection:
-            row = connection.execute(training_query(study, key)).one_or_none()
-            if row is None or row.attempt != attempt or row.status != Status.RUNNING:
-                return False
-            known = select(func.count()).where(
-                *matches(schema.epochs, study, key), schema.epochs.c.epoch == epoch.epoch
-            )
-            if connection.execute(known).scalar_one():
-                return False
-            connection.execute(
-                insert(schema.epochs).values(
-                    **columns_of(study, key),
-                    epoch=epoch.epoch,
-                    attempt=attempt,
-                    seconds=epoch.seconds,
-                    row=json.dumps(asdict(epoch)),
-                )
-            )
-            return True
+            added = connection.execute(ADD_EPOCH, {**named(study, key), **new})
+            return bool(added.rowcount)
 
     def end(
         self, study: str, key: TrainingKey, attempt: int, outcome: Outcome, seconds: float
     ) -> bool:
         """Record how an attempt ended after `seconds`; False if the attempt had been given up."""
         with self._writing() as connection:
-            row = connection.execute(training_query(study, key)).one_or_none()
+            row = connection.execute(TRAINING, named(study, key)).one_or_none()
             if row is None or row.attempt != attempt or row.status != Status.RUNNING:
                 return False
-            connection.execute(
-                update(schema.trainings)
-                .where(*matches(schema.trainings, study, key))
-                .values(
-                    status=outcome.status,
-                    reason=outcome.reason,
-                    epochs=outcome.epochs,
-                    best_epoch=outcome.best_epoch,
-                    parameters=outcome.parameters,
-                    seconds=row.seconds + seconds,
-                    finished=_now() if outcome.status.is_final else "",
-                    metrics=json.dumps(dict(outcome.metrics)),
-                )
-            )
+            change = {
+                "status": outcome.status,
+                "reason": outcome.reason,
+                "epochs": outcome.epochs,
+                "best_epoch": outcome.best_epoch,
+                "parameters": outcome.parameters,
+                "seconds": row.seconds + seconds,
+                "finished": _now() if outcome.status.is_final else "",
+                "metrics": json.dumps(dict(outcome.metrics)),
+            }
+            connection.execute(CHANGE_TRAINING, {**named(study, key), **change})
             return True
 
     def add_test(self, study: str, key: TrainingKey, metrics: Mapping[str, float]) -> None:
         """Record the reading of the test split for a finished training."""
         with self._writing() as connection:
-            row = connection.execute(training_query(study, key)).one()
-            merged = {**json.loads(row.metrics), **metrics}
-            connection.execute(
-                update(schema.trainings)
-                .where(*matches(schema.trainings, study, key))
-                .values(metrics=json.dumps(merged), tested=_now())
-            )
+            row = connection.execute(TRAINING, named(study, key)).one()
+            change = {
+                "metrics": json.dumps({**json.loads(row.metrics), **metrics}),
+                "tested": _now(),
+            }
+            connection.execute(CHANGE_TRAINING, {**named(study, key), **change})
 
     def trials(self, study: str, family: str) -> list[Trial]:
         """The proposals of one family, in order."""
@@ -251,8 +239,7 @@ class Ledger:
     def training(self, study: str, key: TrainingKey) -> Training:
         """One training, which must be there."""
         with self._reading() as connection:
-            query = joined_query().where(*matches(schema.trainings, study, key))
-            return as_training(connection.execute(query).one())
+            return as_training(connection.execute(JOINED_TRAINING, named(study, key)).one())
 
     def running(self, study: str) -> list[TrainingKey]:
         """The trainings that are under way."""
@@ -267,19 +254,15 @@ class Ledger:
     def epochs(self, study: str, key: TrainingKey | None = None) -> list[tuple[TrainingKey, Epoch]]:
         """Every epoch row of a study or of one training, by family, trial, seed and epoch."""
         column = schema.epochs.c
-        query = select(schema.epochs).where(column.study == study)
-        if key is not None:
-            query = query.where(*matches(schema.epochs, study, key))
         order = (column.family, column.number, column.seed, column.epoch)
+        everything = select(schema.epochs).where(column.study == study).order_by(*order)
         with self._reading() as connection:
-            rows = connection.execute(query.order_by(*order)).all()
-        return [
-            (
-                key_of(row),
-                Epoch(**json.loads(row.row)),
-            )
-            for row in rows
-        ]
+            rows = (
+                connection.execute(everything)
+                if key is None
+                else connection.execute(EPOCHS, named(study, key))
+            ).all()
+        return [(key_of(row), Epoch(**json.loads(row.row))) for row in rows]
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -323,13 +306,7 @@ def _pause_orphans(connection: Connection, study: str) -> None:
     column = schema.trainings.c
     running = select(schema.trainings).where(column.study == study, column.status == Status.RUNNING)
     for row in connection.execute(running).all():
-        key = key_of(row)
-        spent = select(func.coalesce(func.sum(schema.epochs.c.seconds), 0.0)).where(
-            *matches(schema.epochs, study, key), schema.epochs.c.attempt == row.attempt
-        )
-        seconds = row.seconds + connection.execute(spent).scalar_one()
-        connection.execute(
-            update(schema.trainings)
-            .where(*matches(schema.trainings, study, key))
-            .values(status=Status.PAUSED, seconds=seconds)
-        )
+        own = named(study, key_of(row))
+        spent = connection.execute(SPENT, {**own, "of_attempt": row.attempt}).scalar_one()
+        change = {"status": Status.PAUSED, "seconds": row.seconds + spent}
+        connection.execute(CHANGE_TRAINING, {**own, **change})

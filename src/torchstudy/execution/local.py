@@ -12,12 +12,12 @@ from typing import Any
 
 from typing_extensions import override
 
-from torchstudy.execution import job as jobs
-from torchstudy.execution.executor import Event, Executor, Handler
+from torchstudy.execution.executor import Event, Executor, Handler, attempts_of
 from torchstudy.execution.forkserver import start_process
-from torchstudy.execution.job import Job, Note
+from torchstudy.execution.job import Job
+from torchstudy.execution.joint import run_all
 from torchstudy.families.backbones import adopt_backbones, registered_backbones
-from torchstudy.records import Epoch, Outcome, Status
+from torchstudy.records import Outcome, Status, TrainingKey
 
 LOG = "log.txt"
 GRACE = 10.0  # seconds for a worker to end after its outcome, before it is killed
@@ -26,7 +26,7 @@ GRACE = 10.0  # seconds for a worker to end after its outcome, before it is kill
 @dataclass(slots=True, kw_only=True)
 class _Worker:
     job: Job
-    attempt: int
+    attempts: dict[TrainingKey, int]  # of the trainings that have not ended
     process: ForkServerProcess
     connection: Connection
     began: float
@@ -49,7 +49,7 @@ class LocalExecutor(Executor):
         self._workers.append(
             _Worker(
                 job=job,
-                attempt=attempt,
+                attempts=attempts_of(job, attempt),
                 process=process,
                 connection=ours,
                 began=time.monotonic(),
@@ -69,19 +69,12 @@ class LocalExecutor(Executor):
             return
         arrived = wait(ready, timeout)
         for worker in [worker for worker in self._workers if worker.connection in arrived]:
-            payload, is_lost = _received(worker)
-            seconds = time.monotonic() - worker.began
-            if isinstance(payload, Outcome):
-                self._dismiss(worker)
-            handle(
-                Event(
-                    key=worker.job.key,
-                    attempt=worker.attempt,
-                    payload=payload,
-                    seconds=seconds,
-                    is_lost=is_lost,
-                )
-            )
+            for event in _events(worker):
+                if isinstance(event.payload, Outcome):
+                    del worker.attempts[event.key]
+                if not worker.attempts:
+                    self._dismiss(worker)
+                handle(event)
 
     @override
     def stop(self) -> None:
@@ -116,13 +109,20 @@ class _Assignment:
         self.backbones = registered_backbones()
 
 
-def _received(worker: _Worker) -> tuple[Epoch | Note | Outcome, bool]:
-    """The next message; when the connection has ended, the worker's death and True."""
+def _events(worker: _Worker) -> list[Event]:
+    """The next message; when the connection has ended, the worker's death for all it had to do."""
+    seconds = (time.monotonic() - worker.began) / (1 + len(worker.job.companions))
     try:
-        return worker.connection.recv(), False
+        key, payload = worker.connection.recv()
+        attempt = worker.attempts[key]
+        return [Event(key=key, attempt=attempt, payload=payload, seconds=seconds)]
     except (EOFError, ConnectionResetError):
         worker.process.join(GRACE)
-        return _death(worker), True
+        death = _death(worker)
+        return [
+            Event(key=key, attempt=attempt, payload=death, seconds=seconds, is_lost=True)
+            for key, attempt in worker.attempts.items()
+        ]
 
 
 def _death(worker: _Worker) -> Outcome:
@@ -156,7 +156,7 @@ def _work(connection: Connection, assignment: _Assignment) -> None:
     def should_stop() -> bool:
         return connection.poll()
 
-    connection.send(jobs.run(job, connection.send, should_stop))
+    run_all(job, lambda key, payload: connection.send((key, payload)), should_stop)
     connection.close()
 
 

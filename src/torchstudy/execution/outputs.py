@@ -1,25 +1,24 @@
-"""What a run leaves in its folder: tables, study.json, Ax experiments, evidence, best models."""
+"""What a study's folder holds of its ledger: the tables, `study.json`, a folder per training.
 
+It needs no torch: tables and reports are drawn where none is installed.
+"""
+
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from torchstudy.analysis.diagnosis import diagnose
 from torchstudy.analysis.tables import frame, write_table
-from torchstudy.data.dataset import ImageData
-from torchstudy.execution import job as jobs
 from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.ledger import Ledger, StudyState
-from torchstudy.families.base import Family
 from torchstudy.files import write_json
-from torchstudy.fitting import instantiate
-from torchstudy.models.saved import save_model
 from torchstudy.records import (
     CONFIRMATION_COLUMNS,
     COSTS,
     EPOCH_COLUMNS,
+    SECONDS,
     TRIAL_COLUMNS,
     Epoch,
     Objective,
@@ -28,15 +27,18 @@ from torchstudy.records import (
     TrainingKey,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Row = dict[str, object]
 
 
 def training_folder(folder: Path, key: TrainingKey) -> Path:
     """Where a training keeps its checkpoint, weights and predictions."""
-    return folder / "checkpoints" / key.family / f"{key.number}-{key.seed}"
+    return folder / "checkpoints" / key.family / _folder_name(key)
 
 
-def tables(ledger: Ledger, state: StudyState) -> dict[str, pd.DataFrame]:
+def tables(ledger: Ledger, state: StudyState) -> "dict[str, pd.DataFrame]":
     """`trials`, `epochs` and `confirmation` of a study, as they stand in the ledger."""
     families = list(state.summary["families"])
     objective = Objective(**state.summary["objective"])
@@ -67,36 +69,25 @@ def write_tables(ledger: Ledger, state: StudyState, folder: Path) -> None:
     write_json(folder / "study.json", {**state.summary, "state": state.state})
 
 
-def write_best(
-    folder: Path, family: type[Family], data: ImageData, training: Training, metrics: Row
-) -> None:
-    """Save the network of one training under `best/<family>/`."""
-    source = training_folder(folder, training.key)
-    instance = instantiate(family, training.trial.config).family
-    state, spec = jobs.deployed_state(source, instance, data.spec)
-    save_model(
-        folder / "best" / family.__name__,
-        family=family,
-        config=training.trial.config,
-        data=spec,
-        state=state,
-        metrics={"trial": training.trial.number, "seed": training.seed, **metrics},
-    )
-
-
 def prune(folder: Path, trainings: Sequence[Training], objective: Objective, keep: int) -> None:
     """Delete the files of finished search trials of one family, but for the `keep` best ones."""
-    kept = ranked(trainings, objective)[:keep]
+    kept = {training.key for training in ranked(trainings, objective)[:keep]}
+    place = training_folder(folder, trainings[0].key).parent if trainings else folder
+    there = set(os.listdir(place)) if place.exists() else set()  # a few, of a thousand trainings
     for training in trainings:
-        place = training_folder(folder, training.key)
-        if training.status.is_final and training not in kept and place.exists():
-            shutil.rmtree(place)
+        name = _folder_name(training.key)
+        if name in there and training.status.is_final and training.key not in kept:
+            shutil.rmtree(place / name)
 
 
 def ailment(rows: Sequence[Epoch], status: Status, reason: str) -> str:
     """One sentence on what ails a training, with the remedy; empty for a healthy one."""
-    found = diagnose(pd.DataFrame([row.values() for row in rows]), status=status, reason=reason)
+    found = diagnose([row.values() for row in rows], status=status, reason=reason)
     return found.sentence if found else ""
+
+
+def _folder_name(key: TrainingKey) -> str:
+    return f"{key.number}-{key.seed}"
 
 
 def _trial_row(study: str, training: Training, rows: Sequence[Epoch], objective: Objective) -> Row:
@@ -115,10 +106,20 @@ def _trial_row(study: str, training: Training, rows: Sequence[Epoch], objective:
         **_standing(training),
         **{cost: training.metrics.get(cost) for cost in COSTS if cost != "parameters"},
         "diagnosis": ailment(rows, training.status, training.reason) or None,
+        "precision": last.precision if last else None,
+        **_seconds_by_part(rows),
         **config,
         **valid,
         f"best_valid_{objective.metric}": training.valid(objective),
     }
+
+
+def _seconds_by_part(rows: Sequence[Epoch]) -> Row:
+    """Seconds by part over the epochs that were timed; nothing where none was."""
+    timed = [row.parts for row in rows if row.parts]
+    if not timed:
+        return {}
+    return {column: sum(parts.get(column, 0.0) for parts in timed) for column in SECONDS}
 
 
 def _standing(training: Training) -> Row:
@@ -146,6 +147,7 @@ def _epoch_row(study: str, key: TrainingKey, row: Epoch) -> Row:
         "seconds": row.seconds,
         "finished": row.finished,
         **row.values(),
+        **row.parts,
     }
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from torchstudy.execution.asking import Asker
+from torchstudy.execution.asking import Answer, Asker
 from torchstudy.execution.board import Board
 from torchstudy.execution.schedule import Schedule
 from torchstudy.execution.watching import Watcher
@@ -15,7 +15,7 @@ from torchstudy.study import Study
 
 @dataclass(slots=True, kw_only=True)
 class Proposing:
-    """Asks one question at a time and records the answers as trials.
+    """Asks one question at a time, ahead of the workers, and records the answers as trials.
 
     An answer above a limit is no trial: it is drawn back below the limit, or the question is asked
     again with the answer known as rejected. Both depend on the question and the limits alone, so
@@ -52,20 +52,23 @@ class Proposing:
                 continue
             self.board.propose([Trial(family=name, number=0, config=recipe, origin="recipe")])
 
-    def ask(self) -> None:
-        """Ask the next question, if there is one and nothing is being answered."""
-        if self.asker.is_busy:
-            return
-        found = self.schedule.question()
-        if found is not None:
+    def go_on(self) -> None:
+        """Record what is answered and ask on, until an answer takes time or none is wanted."""
+        while self._take() or not self.asker.is_busy:
+            found = self.schedule.question()
+            if found is None:
+                return
             self._asked = found
             self.asker.ask(found[1])
 
-    def take(self) -> None:
-        """Record the answer as a trial, if there is one and the limits allow it."""
+    def _take(self) -> bool:
+        """Record the answer as a trial, if the limits allow it; False while there is none."""
         answer = self.asker.answer()
-        if answer is None:
-            return
+        if answer is not None:
+            self._record(answer)
+        return answer is not None
+
+    def _record(self, answer: Answer) -> None:
         assert self._asked is not None
         family, question = self._asked
         if not isinstance(answer, Proposal):

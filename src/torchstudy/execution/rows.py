@@ -1,28 +1,29 @@
 """How records stand in the ledger's tables: keys, queries, and rows made records again."""
 
 import json
-from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, Table, bindparam, exists, func, insert, select
 
 from torchstudy.execution import schema
 from torchstudy.records import Status, Training, TrainingKey, Trial
 
+KEY = ("study", "family", "number", "seed")
+
 
 def columns_of(study: str, key: TrainingKey) -> dict[str, object]:
     """The columns that identify a training."""
-    return {"study": study, **asdict(key)}
+    return {"study": study, "family": key.family, "number": key.number, "seed": key.seed}
 
 
-def matches(table: Any, study: str, key: TrainingKey) -> list[Any]:
-    """The conditions under which a row of `table` belongs to a training."""
-    return [table.c[name] == value for name, value in columns_of(study, key).items()]
+def named(study: str, key: TrainingKey) -> dict[str, object]:
+    """The parameters by which the statements here find a training."""
+    return {f"of_{name}": value for name, value in columns_of(study, key).items()}
 
 
-def training_query(study: str, key: TrainingKey) -> Any:
-    """The row of one training."""
-    return select(schema.trainings).where(*matches(schema.trainings, study, key))
+def matches(table: Table) -> list[Any]:
+    """The conditions under which a row of `table` belongs to the training that is `named`."""
+    return [table.c[name] == bindparam(f"of_{name}") for name in KEY]
 
 
 def joined_query() -> Any:
@@ -35,6 +36,32 @@ def joined_query() -> Any:
         & (trained.number == proposed.number),
     )
     return select(schema.trainings, proposed.config, proposed.origin).select_from(joined)
+
+
+def _adding_an_epoch() -> Any:
+    """Adds an epoch if its attempt is under way and has not told of it yet."""
+    trained, told = schema.trainings.c, schema.epochs.c
+    new = [bindparam(f"new_{name}", type_=told[name].type) for name in NEW]
+    is_known = exists().where(*matches(schema.epochs), told.epoch == bindparam("new_epoch"))
+    found = select(*(trained[name] for name in KEY), *new).where(
+        *matches(schema.trainings),
+        trained.attempt == bindparam("new_attempt"),
+        trained.status == Status.RUNNING.value,
+        ~is_known,
+    )
+    return insert(schema.epochs).from_select([*KEY, *NEW], found)
+
+
+# Statements that are run for every epoch are made once: making one takes longer than running it.
+NEW = ("epoch", "attempt", "seconds", "row")
+ADD_EPOCH = _adding_an_epoch()
+TRAINING = select(schema.trainings).where(*matches(schema.trainings))
+JOINED_TRAINING = joined_query().where(*matches(schema.trainings))
+CHANGE_TRAINING = schema.trainings.update().where(*matches(schema.trainings))
+EPOCHS = select(schema.epochs).where(*matches(schema.epochs)).order_by(schema.epochs.c.epoch)
+SPENT = select(func.coalesce(func.sum(schema.epochs.c.seconds), 0.0)).where(
+    *matches(schema.epochs), schema.epochs.c.attempt == bindparam("of_attempt")
+)
 
 
 def as_trial(row: Row[Any]) -> Trial:

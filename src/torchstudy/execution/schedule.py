@@ -10,9 +10,9 @@ from torchstudy.execution.confirm import candidates, chosen_number, confirmation
 from torchstudy.execution.job import WEIGHTS
 from torchstudy.execution.outputs import training_folder
 from torchstudy.records import Purpose, Status, Training, TrainingKey
-from torchstudy.search.proposer import Question, Result
+from torchstudy.search.proposer import Question, Result, num_needed
 from torchstudy.seeds import derive
-from torchstudy.space import Config
+from torchstudy.space import Config, SearchSpace
 from torchstudy.study import Study
 
 
@@ -41,23 +41,43 @@ class Schedule:
     families: list[str]
     exhausted: set[str] = field(default_factory=set)
     rejected: dict[tuple[str, int], list[Config]] = field(default_factory=dict)
+    _spaces: dict[str, SearchSpace] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._spaces = {cls.__name__: self.study.space_of(cls) for cls in self.study.families}
 
     def question(self) -> tuple[str, Question] | None:
         """The next proposal to compute, with its family; None while there is nothing to ask.
 
-        One proposal is kept ready beyond what has started. Question n may use the results of
-        trials up to n - 1 - workers, which must have ended, and knows the others as pending: with
-        a fixed number of workers the answer does not depend on who finished first.
+        Question n may use the results of trials up to n - 1 - `lag`, which must have ended, and
+        knows the others as pending: with a fixed number of workers the answer does not depend on
+        who finished first. It is asked as soon as those results are there, however many proposals
+        wait for a worker already. The first questions use no results and are asked at once.
         """
-        wanted = [family for family in self.families if self._wants_proposal(family)]
+        wanted = [family for family in self.families if self._is_open(family)]
         for family in sorted(wanted, key=lambda family: len(self.board.trials[family])):
-            trials = self.board.trials[family]
-            usable = max(0, len(trials) - self.num_workers)
+            number = len(self.board.trials[family])
+            usable = num_needed(self._spaces[family], number, self.lag)
             searched = {t.trial.number: t for t in self.board.searched(family)}
             if all(n in searched and searched[n].status.is_final for n in range(usable)):
                 results = [self._result(searched[n]) for n in range(usable)]
                 return family, self._question(family, results)
         return None
+
+    @property
+    def lag(self) -> int:
+        """How many trials before it a proposal does not know the results of.
+
+        One per worker is what workers need that never wait for each other. Half a trial more per
+        worker, shared by the families that take turns, lets them go on while a proposal is
+        computed or one trial takes long; each costs the search a little (benchmarks/idle.py).
+        """
+        return self.num_workers + self.num_workers // (2 * len(self.study.families))
+
+    @property
+    def wants_proposals(self) -> bool:
+        """Whether any family may still get new trials."""
+        return any(self._is_open(family) for family in self.families)
 
     def next_step(self, busy: Sequence[TrainingKey]) -> Step | None:
         """What the next free worker should do, given the trainings under way."""
@@ -70,14 +90,29 @@ class Schedule:
             return self._next_confirmation(busy) or self._next_test(busy)
         return None
 
+    def companions(self, step: Step, busy: Sequence[TrainingKey]) -> list[TrainingKey]:
+        """Other seeds of a configuration that is being confirmed, which one worker may take along.
+
+        So many that every worker has about as many seeds; none for any other step.
+        """
+        if step.purpose != "confirmation" or step.action != "train" or not self.study.confirm:
+            return []
+        most = -(-self.study.confirm[1] // self.num_workers) - 1
+        trial = step.key.family, step.key.number
+        waiting = [
+            key
+            for key in self.confirmations()
+            if (key.family, key.number) == trial and key != step.key and key not in busy
+        ]
+        return [key for key in waiting if self._is_unfinished(key)][:most]
+
     @property
     def search_is_over(self) -> bool:
         """Whether every family has spent its budget and every trial has ended."""
         is_training = any(
             t.purpose == "search" and not t.status.is_final for t in self.board.trainings.values()
         )
-        waits = any(self._is_open(family) for family in self.families)
-        return not is_training and not waits and self._next_trial() is None
+        return not is_training and not self.wants_proposals and self._next_trial() is None
 
     def chosen(self, family: str) -> list[Training]:
         """The confirmation trainings of the chosen configuration; empty until all have ended."""
@@ -106,8 +141,8 @@ class Schedule:
             keys = {key for key in self.confirmations() if key.family == family}
             return len(keys - confirmed)
         count, num_seeds = self.study.confirm or (0, 0)
-        size = self.study.space_of(self.study.family(family)).size
-        trials = max(0, int(min(self.study.trials, size)) - len(ended))
+        most = int(min(self.study.trials, self._spaces[family].size))
+        trials = max(0, most - len(ended))
         return trials + max(0, (count + 1) * num_seeds - len(confirmed))
 
     def search_key(self, family: str, number: int) -> TrainingKey:
@@ -115,20 +150,20 @@ class Schedule:
         seed = derive(self.study.seed, family, number, "search")
         return TrainingKey(family=family, number=number, seed=seed)
 
-    def _wants_proposal(self, family: str) -> bool:
-        num_started = len(self.board.searched(family))
-        return self._is_open(family) and len(self.board.trials[family]) <= num_started
-
     def _is_open(self, family: str) -> bool:
         """Whether the family may still get new trials."""
-        size = self.study.space_of(self.study.family(family)).size
-        has_room = len(self.board.trials[family]) < min(self.study.trials, size)
+        most = min(self.study.trials, self._spaces[family].size)
+        has_room = len(self.board.trials[family]) < most
         return has_room and family not in self.exhausted and self._has_time(family)
 
     def _has_time(self, family: str) -> bool:
         if self.study.minutes is None:
             return True
         return sum(t.seconds for t in self.board.searched(family)) < 60 * self.study.minutes
+
+    def _is_unfinished(self, key: TrainingKey) -> bool:
+        training = self.board.trainings.get(key)
+        return training is None or not training.status.is_final
 
     def _next_trial(self) -> TrainingKey | None:
         """The first proposed trial that has not started, taking the families in turn."""
@@ -169,7 +204,7 @@ class Schedule:
         trials = self.board.trials[family]
         return Question(
             name=f"{self.study.name}/{family}",
-            space=self.study.space_of(self.study.family(family)),
+            space=self._spaces[family],
             objective=self.study.objective,
             results=results,
             pending=[dict(trial.config) for trial in trials[len(results) :]],

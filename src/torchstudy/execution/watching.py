@@ -5,13 +5,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from typing_extensions import override
 
 from torchstudy.data.dataset import ImageData
 from torchstudy.records import Epoch, Objective, Outcome, Purpose, Status, Trial
 from torchstudy.study import Study
+
+if TYPE_CHECKING:
+    from torchstudy.execution.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +161,28 @@ class PlainLines(Watcher):
 
     def _say(self, text: str) -> None:
         print(text, file=self._stream or sys.stdout, flush=True)
+
+
+def plan_of(schedule: "Schedule") -> Plan:
+    """What a run that follows this schedule is about to do."""
+    study, board = schedule.study, schedule.board
+    done = {
+        name: sum(
+            training.status.is_final for training in (*board.searched(name), *board.confirmed(name))
+        )
+        for name in schedule.families
+    }
+    return Plan(
+        study=study.name,
+        families=tuple(schedule.families),
+        objective=study.objective,
+        trials=study.trials,
+        epochs=study.epochs,
+        confirmations=(study.confirm[0] + 1) * study.confirm[1] if study.confirm else 0,
+        num_workers=schedule.num_workers,
+        done=done,
+        left={name: schedule.num_left(name) for name in schedule.families},
+    )
 
 
 def plan_text(plan: Plan) -> str:

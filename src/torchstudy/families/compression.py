@@ -143,7 +143,7 @@ class PrincipalComponents(nn.Module):
         from sklearn.decomposition import PCA
 
         # A seed for the solver that is used where images are large: it starts from random vectors.
-        found = PCA(len(self.axes), random_state=0).fit(images.flatten(1).numpy())
+        found = PCA(len(self.axes), random_state=0).fit(images.flatten(1).cpu().numpy())
         self.mean.copy_(torch.from_numpy(found.mean_))
         self.axes.copy_(torch.from_numpy(found.components_))
 

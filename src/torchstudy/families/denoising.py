@@ -105,7 +105,7 @@ class Denoiser(Family):
         for batch in batches:
             # Image by image: one draw for a batch would depend on how many images it has.
             drawn = [torch.randn(image.shape, generator=generator) for image in batch.inputs]
-            noisy = self._noisy(batch.inputs, torch.stack(drawn))
+            noisy = self._noisy(batch.inputs, torch.stack(drawn).to(batch.inputs.device))
             yield batch.inputs, noisy, model(noisy)
 
     def _noisy(self, images: Tensor, drawn: Tensor) -> Tensor:

@@ -159,7 +159,7 @@ class Adversaries(nn.Module):
 
     def noise(self, count: int) -> Tensor:
         """Standard normal noise (count, latent) from torch's global generator."""
-        return torch.randn(count, self.latent)
+        return torch.randn(count, self.latent).to(next(self.generator.parameters()).device)
 
     def judged(self, images: Tensor) -> float:
         """The mean probability of being real that the discriminator gives to the images."""

@@ -17,7 +17,7 @@ def image_features(images: Tensor) -> Tensor:
     spread says little. Colours are averaged, and images are scaled to 28 px.
     """
     normalise = find_backbone(SHIPPED, "default").preprocessing
-    network = _feature_network()
+    network = _feature_network().to(images.device)
     with torch.inference_mode():
         grey = (images.mean(dim=1, keepdim=True) - normalise.mean[0]) / normalise.std[0]
         return torch.cat([network(part) for part in torch.split(grey, FEATURE_BATCH)])

@@ -3,7 +3,9 @@
 import warnings
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def fit_logistic(
     with warnings.catch_warnings():
         # An unfinished fit is a valid one, only less exact: its score says how good it is.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(scaler.transform(features.double().numpy()), targets.numpy())
+        model.fit(scaler.transform(_array(features)), targets.cpu().numpy())
     weight, bias = _folded(scaler, model.coef_, model.intercept_)
     if layer.out_features == 1:
         _write(layer, weight, bias)
@@ -69,15 +71,20 @@ def fit_ridge(
 
     scaler = _scaler(features, is_scaled)
     model = Ridge(alpha=regularisation)
-    model.fit(scaler.transform(features.double().numpy()), targets.double().numpy())
+    model.fit(scaler.transform(_array(features)), _array(targets))
     _write(layer, *_folded(scaler, model.coef_[None], model.intercept_[None]))
+
+
+def _array(values: Tensor) -> NDArray[np.float64]:
+    array: NDArray[np.float64] = values.double().cpu().numpy()
+    return array
 
 
 def _scaler(features: Tensor, is_scaled: bool) -> "StandardScaler":
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler(with_mean=not is_scaled, with_std=not is_scaled)
-    return scaler.fit(features.double().numpy())
+    return scaler.fit(_array(features))
 
 
 def _folded(scaler: "StandardScaler", weights: object, biases: object) -> tuple[Tensor, Tensor]:

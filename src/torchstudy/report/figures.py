@@ -17,6 +17,7 @@ CONFIG = {
     "responsive": True,
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
 }
+TICKS = 8  # at most, on an axis that counts trials
 ROW = 64  # pixels per family where families are rows
 
 
@@ -31,11 +32,11 @@ def forest(scores: pd.DataFrame, metric: Metric, looks: Mapping[str, Look]) -> g
         figure.add_trace(_seeds(row, y, look, metric))
         figure.add_trace(_promise(row, y, look, metric))
         figure.add_trace(_interval(row, y, look, metric))
-        figure.add_annotation(**_row_label(_forest_label(row, metric), y))
+        figure.add_annotation(**row_label(_forest_label(row, metric), y))
     figure.update_xaxes(**line_axis(metric.axis("test")), nticks=6)
     if metric.is_accuracy:
         figure.update_xaxes(tickformat=".1~%")
-    figure.update_yaxes(**_rows_axis(len(scores)))
+    figure.update_yaxes(**rows_axis(len(scores)))
     figure.update_layout(showlegend=False)
     return figure
 
@@ -141,10 +142,12 @@ def outcomes(counts: pd.DataFrame, families: list[str]) -> go.Figure:
             )
         )
     for family, row in rows.items():
-        figure.add_annotation(**_row_label(f"<b>{label(family)}</b>", row))
+        figure.add_annotation(**row_label(f"<b>{label(family)}</b>", row))
     figure.update_layout(barmode="stack", legend_traceorder="normal")
-    figure.update_xaxes(**line_axis("Trials"), tickformat=",d", nticks=8)
-    figure.update_yaxes(**_rows_axis(len(families)))
+    few = counts.groupby("family")["n"].sum().max() <= TICKS
+    figure.update_xaxes(**line_axis("Trials"), tickformat=",d")
+    figure.update_xaxes({"dtick": 1} if few else {"nticks": TICKS})
+    figure.update_yaxes(**rows_axis(len(families)))
     return figure
 
 
@@ -229,7 +232,8 @@ def _forest_label(row: Mapping[Hashable, Any], metric: Metric) -> str:
     return f"<b>{label(row['family'], 20)}</b>  {metric.score(row['mean'])}{interval}"
 
 
-def _row_label(text: str, row: int) -> dict[str, Any]:
+def row_label(text: str, row: int) -> dict[str, Any]:
+    """An annotation over the bar or mark of the row that is drawn at `row`."""
     return {
         "text": text,
         "x": 0,
@@ -242,7 +246,8 @@ def _row_label(text: str, row: int) -> dict[str, Any]:
     }
 
 
-def _rows_axis(rows: int) -> dict[str, Any]:
+def rows_axis(rows: int) -> dict[str, Any]:
+    """A hidden axis with rows at 0, -1, -2 and so on, each under its label."""
     hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "fixedrange": True}
     return {**hidden, "range": [-rows + 0.55, 0.65]}
 

@@ -166,14 +166,23 @@ def quantity(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0 s`, `0.4 s`, `12 s`, `3.4 min` or `2.1 h`."""
+    """`0 s`, `12 ms`, `0.4 s`, `12 s`, `3.4 min` or `2.1 h`."""
     if math.isnan(seconds):
         return ABSENT
+    if 0 < seconds < 0.05:
+        return f"{max(1, round(1000 * seconds))} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s" if seconds else "0 s"
     if seconds < 59.5:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 3570 else f"{seconds / 3600:.1f} h"
+
+
+def percent(share: float) -> str:
+    """`34%`, `<1%`, or a dash for nothing at all."""
+    if math.isnan(share) or share == 0:
+        return ABSENT
+    return "<1%" if share < 0.01 else f"{share:.0%}"
 
 
 def p_value(p: float) -> str:

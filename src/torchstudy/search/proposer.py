@@ -1,9 +1,11 @@
-"""What to try next: a function of earlier results and a seed, answered by Ax.
+"""What to try next: a function of earlier results and a seed.
 
-A client is built afresh for every question from the results it may use, so that the answer is the
-same whether a run was interrupted or not. Ax's own state is never stored.
+First come points of a Sobol sequence, which need no model and cost a millisecond, then what Ax's
+model chooses. Its client is built afresh for every question from the results it may use, so that
+the answer is the same whether a run was interrupted or not. Ax's own state is never stored.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -68,6 +70,21 @@ def num_initial(space: SearchSpace) -> int:
     return max(2, min(8, 2 * len(space.dimensions)))
 
 
+def num_needed(space: SearchSpace, number: int, lag: int) -> int:
+    """How many results must be there before trial `number` is asked for, `lag` trials behind it.
+
+    None before a model is asked.
+    """
+    return 0 if number < num_initial(space) else max(0, number - lag)
+
+
+def needs_model(question: Question) -> bool:
+    """Whether Ax's model must be asked; any other answer takes about a millisecond."""
+    num_usable = sum(result.value is not None for result in question.results)
+    is_initial = question.number < num_initial(question.space) or num_usable < 2
+    return not is_initial and len(question.rejected) < MODEL_TRIES
+
+
 def propose(question: Question) -> Proposal:
     """The configuration of trial `question.number`.
 
@@ -83,14 +100,10 @@ def propose(question: Question) -> Proposal:
     known += question.rejected
     if number == 0 and space.recipe not in known:
         return Proposal(config=space.recipe, origin="recipe")
-    num_usable = sum(result.value is not None for result in question.results)
-    if number == 0 or len(question.rejected) >= MODEL_TRIES:
-        return _random_unknown(question, known)
-    if number < num_initial(space) or num_usable < 2:
-        if question.rejected:
+    if not needs_model(question):
+        if number == 0 or question.rejected:
             return _random_unknown(question, known)
-        with quiet_ax():
-            config = _sobol_point(question)
+        config = _sobol_point(question)
         if config not in known:
             return Proposal(config=config, origin="sobol")
         return _random_unknown(question, known)
@@ -148,37 +161,58 @@ def _last_allowed(
 
 
 def _sobol_point(question: Question) -> Config:
-    """Point `number - 1` of the family's Sobol sequence, drawn by Ax."""
-    client = _client(question, derive(question.seed, "sobol"))
-    client.configure_generation_strategy(
-        initialization_budget=question.number,
-        initialization_random_seed=derive(question.seed, "sobol"),
-        initialize_with_center=False,
-    )
-    drawn = client.get_next_trials(max_trials=question.number)
-    return question.space.completed(drawn[max(drawn)])
+    """Point `number` (from 1) of the family's scrambled Sobol sequence in the unit cube.
+
+    Owen, "Scrambling Sobol' and Niederreiter-Xing points", J. Complexity 14 (1998); torch's engine.
+    """
+    import torch
+    from torch.quasirandom import SobolEngine
+
+    space, seed = question.space, derive(question.seed, "sobol")
+    options = {"dimension": len(space.dimensions), "scramble": True, "seed": seed}
+    engine = SobolEngine(**options)  # type: ignore[no-untyped-call]
+    return space.from_unit(engine.draw(question.number, dtype=torch.double)[-1].tolist())
 
 
 def _model_choice(question: Question) -> Config:
-    client = _client(question, derive(question.seed, "ask", question.number))
-    client.configure_generation_strategy(
-        initialization_budget=1,
-        initialize_with_center=False,
-        use_existing_trials_for_initialization=True,
-    )
-    for result in question.results:
-        index = client.attach_trial(_varying(question.space, result.config))
-        if result.value is None:
-            client.mark_trial_abandoned(index)
-        else:
-            client.complete_trial(index, {question.objective.metric: result.value})
-    for config in question.rejected:
-        index = client.attach_trial(_varying(question.space, config))
-        client.complete_trial(index, {question.objective.metric: _worst(question)})
+    from torchstudy.search.generation import strategy
+
+    space, seed = question.space, derive(question.seed, "ask", question.number)
+    client = space.ax_client(question.name, question.objective, seed=seed)
+    is_continuous = all(space.domains[name].size == math.inf for name in space.dimensions)
+    client.set_generation_strategy(strategy(is_continuous=is_continuous))
+    known = [(result.config, result.value) for result in question.results]
+    known += [(config, _worst(question)) for config in question.rejected]
+    attach(client, question, known)
     for config in question.pending:
-        client.attach_trial(_varying(question.space, config))
+        client.attach_trial(_varying(space, config))
     drawn = client.get_next_trials(max_trials=1)
-    return question.space.completed(next(iter(drawn.values())))
+    return space.completed(next(iter(drawn.values())))
+
+
+def attach(
+    client: "Client", question: Question, known: Sequence[tuple[Config, float | None]]
+) -> None:
+    """Give Ax the trials that have ended, all values at once; None is a trial that failed.
+
+    With `complete_trial`, Ax copies all earlier values for each: 0.4 s for 30 trials, not 0.015 s.
+    """
+    import pandas as pd
+    from ax.core.data import Data
+
+    trials, rows = client._experiment.trials, []
+    metric = client._experiment.metrics[question.objective.metric]
+    for config, value in known:
+        index = client.attach_trial(_varying(question.space, config))
+        if value is None:
+            client.mark_trial_abandoned(index)
+            continue
+        rows.append((index, trials[index].arms[0].name, value, math.nan, metric.name))
+    columns = ["trial_index", "arm_name", "mean", "sem", "metric_name"]
+    table = pd.DataFrame(rows, columns=columns).assign(metric_signature=metric.signature)
+    client._experiment.attach_data(Data(df=table))
+    for row in rows:
+        trials[row[0]].mark_completed()
 
 
 def _worst(question: Question) -> float:
@@ -196,10 +230,6 @@ def _random_unknown(question: Question, known: Sequence[Config], note: str = "")
         if config not in known:
             return Proposal(config=config, origin="random", note=note)
     raise SpaceExhausted(f"no new configuration in {TRIES} random draws")
-
-
-def _client(question: Question, seed: int) -> "Client":
-    return question.space.ax_client(question.name, question.objective, seed=seed)
 
 
 def _varying(space: SearchSpace, config: Config) -> Config:

@@ -11,7 +11,7 @@ from torch import Tensor, nn, optim
 from torchstudy.files import written_aside
 from torchstudy.records import Epoch
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,6 +28,11 @@ class Standing:
     best_value: float = float("nan")
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is; a network without numbers counts as on the CPU."""
+        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
+
     def keep_best(self, epoch: int, value: float) -> None:
         """Remember the weights as they are now as those of the best epoch."""
         self.best_epoch, self.best_value = epoch, value
@@ -37,14 +42,14 @@ class Standing:
 def save(standing: Standing, path: Path) -> None:
     """Replace the checkpoint at `path`; it holds tensors and plain values only, no pickled code.
 
-    The state of torch's global generator is part of it: dropout draws from there.
+    The states of torch's global generators are part of it: dropout draws from there.
     """
     state = {
         "version": VERSION,
         "model": standing.model.state_dict(),
         "optimizers": {name: opt.state_dict() for name, opt in standing.optimizers.items()},
         "shuffle": standing.shuffle.get_state(),
-        "random": torch.get_rng_state(),
+        "random": _random_states(standing.device),
         "steps": standing.steps,
         "rows": [asdict(row) for row in standing.rows],
         "pictures": standing.pictures,
@@ -61,14 +66,14 @@ def restore(standing: Standing, path: Path) -> bool:
 
     A checkpoint that cannot be read counts as none: that training starts over.
     """
-    state = _read(path)
+    state = _read(path, standing.device)
     if state is None:
         return False
     standing.model.load_state_dict(state["model"])
     for name, optimizer in standing.optimizers.items():
         optimizer.load_state_dict(state["optimizers"][name])
-    standing.shuffle.set_state(state["shuffle"])
-    torch.set_rng_state(state["random"])
+    standing.shuffle.set_state(state["shuffle"].cpu())
+    _set_random_states(state["random"], standing.device)
     standing.steps = dict(state["steps"])
     standing.rows = [Epoch(**row) for row in state["rows"]]
     standing.pictures = state["pictures"]
@@ -77,9 +82,22 @@ def restore(standing: Standing, path: Path) -> bool:
     return True
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _random_states(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_random_states(states: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"].cpu())
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"].cpu(), device)
+
+
+def _read(path: Path, device: torch.device) -> dict[str, Any] | None:
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         return None
     except (RuntimeError, EOFError, OSError, ValueError, UnpicklingError):

@@ -20,6 +20,6 @@ def taken(
 ) -> dict[str, Tensor]:
     """The pictures as uint8 (items, channels, height, width), by caption."""
     return {
-        caption: images.float().clamp(0, 1).mul(255).round().to(torch.uint8).contiguous()
+        caption: images.float().clamp(0, 1).mul(255).round().to(torch.uint8).cpu().contiguous()
         for caption, images in pictures(model, batch).items()
     }

@@ -53,6 +53,7 @@ def generation_metrics(real: Tensor, made: Tensor) -> dict[str, float]:
             f"generated images can be compared with {FEWEST_SCORED} real ones or more, but a split "
             f"has {len(real)}: give valid, select and test more"
         )
+    real, made = real.cpu(), made.cpu()
     real, made = standardised(real, real), standardised(made, real)
     distance, largest = kernel_distance(real, made), largest_distance(real)
     covered, varied = coverage(real, made), variety(real, made)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchstudy.families.phases import Fit, Phase
 from torchstudy.records import Objective
 from torchstudy.training.batches import Batch, Split
+from torchstudy.training.compute import Compute
 from torchstudy.training.optim import TrainingConfig
 
 
@@ -28,6 +29,7 @@ class Lesson:
     `build` makes the untrained model, of which `fresh` names the parts that are not pretrained;
     `score(model, split)` gives the metrics of one split. `averaged` names metrics that are means of
     another one over the last epochs; `pictures(model, batch)` gives images to keep, by caption.
+    `train` and `valid` lie where `compute` says that the network is trained.
     """
 
     build: Callable[[], nn.Module]
@@ -42,6 +44,7 @@ class Lesson:
     fresh: Callable[[nn.Module], Sequence[nn.Module]] = whole_model
     averaged: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     pictures: Callable[[nn.Module, Batch], dict[str, Tensor]] = no_pictures
+    compute: Compute = field(default_factory=Compute)
 
     @property
     def num_epochs(self) -> int:

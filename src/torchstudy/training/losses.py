@@ -44,7 +44,7 @@ def _classification_loss(data: DataSpec, training: TrainingConfig) -> Prediction
         logits = _checked(outputs, batch, "classes")
         if logits.shape[1] > 1:
             return nn.functional.cross_entropy(
-                logits, batch.targets, weight=weights, label_smoothing=smoothing
+                logits, batch.targets, weight=_beside(weights, logits), label_smoothing=smoothing
             )
         targets = batch.targets.float() * (1 - smoothing) + smoothing / 2
         each = nn.functional.binary_cross_entropy_with_logits(
@@ -52,10 +52,14 @@ def _classification_loss(data: DataSpec, training: TrainingConfig) -> Prediction
         )
         if weights is None:
             return each.mean()
-        chosen = weights[batch.targets]
+        chosen = weights.to(logits.device)[batch.targets]
         return (each * chosen).sum() / chosen.sum()
 
     return loss
+
+
+def _beside(weights: Tensor | None, logits: Tensor) -> Tensor | None:
+    return None if weights is None else weights.to(logits.device)
 
 
 def _regression_loss(data: DataSpec, training: TrainingConfig) -> PredictionLoss:

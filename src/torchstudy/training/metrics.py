@@ -29,14 +29,14 @@ def classification_metrics(outputs: Outputs, batches: Iterable[Batch]) -> dict[s
     `outputs` gives logits (batch, classes), or one logit (batch, 1) for the second of two classes.
     Sums are kept in double precision, so that the size of the batches does not show.
     """
-    loss = torch.zeros((), dtype=torch.float64)
-    correct, count = 0, 0
+    losses, rights, count = [], [], 0
     for batch in batches:
         logits = two_sided(outputs(batch).float())
-        loss += nn.functional.cross_entropy(logits, batch.targets, reduction="sum").double()
-        correct += int((logits.argmax(dim=1) == batch.targets).sum())
+        losses.append(nn.functional.cross_entropy(logits, batch.targets, reduction="sum"))
+        rights.append((logits.argmax(dim=1) == batch.targets).sum())
         count += len(batch)
-    return {"accuracy": correct / count, "loss": float(loss) / count}
+    loss = float(torch.stack(losses).cpu().double().sum())
+    return {"accuracy": int(torch.stack(rights).sum()) / count, "loss": loss / count}
 
 
 def regression_metrics(
@@ -50,7 +50,7 @@ def regression_metrics(
     found, wanted = [], []
     for batch in batches:
         found.append(in_target_unit(data, outputs(batch)))
-        wanted.append(batch.targets.double())
+        wanted.append(batch.targets.cpu().double())
     targets = torch.cat(wanted)
     errors = torch.cat(found) - targets
     mse = float(errors.square().mean())
@@ -71,5 +71,8 @@ def two_sided(logits: Tensor) -> Tensor:
 
 
 def in_target_unit(data: DataSpec, outputs: Tensor) -> Tensor:
-    """Standardised outputs (batch, 1) as float64 values (batch,) in the target's own unit."""
-    return outputs.double().flatten() * data.target_std + data.target_mean
+    """Standardised outputs (batch, 1) as float64 values (batch,) in the target's own unit.
+
+    They lie on the CPU: not every device has double precision.
+    """
+    return outputs.cpu().double().flatten() * data.target_std + data.target_mean

@@ -1,16 +1,17 @@
 """The gradient steps of one epoch: phases in turn, clipped, watched, and checked to be finite."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 from torchstudy.families.phases import Phase
-from torchstudy.training.batches import Batch, Split
+from torchstudy.training.batches import Batch
 from torchstudy.training.checkpoint import Standing
+from torchstudy.training.clock import Clock
 from torchstudy.training.health import Monitor, divergence
 from torchstudy.training.lesson import Diverged, Lesson, Stopped
 from torchstudy.training.optim import learning_rate_at, set_learning_rate
@@ -32,7 +33,11 @@ class Steps:
 
 
 def gradient_steps(
-    lesson: Lesson, standing: Standing, epoch: int, should_stop: Callable[[], bool]
+    lesson: Lesson,
+    standing: Standing,
+    epoch: int,
+    should_stop: Callable[[], bool],
+    clock: Clock,
 ) -> Steps:
     """Take every step of one epoch. Raises Stopped between two batches, Diverged for no number."""
     groups = lesson.active(epoch)
@@ -46,13 +51,15 @@ def gradient_steps(
     for group in groups:
         items = group[0].items(lesson.train)
         total = group[0].passes * items.num_batches(lesson.config.batch_size)
-        for number, batch in enumerate(_batches(lesson, standing, group[0].passes, items)):
+        for number, batch in enumerate(_batches(lesson, standing, group[0], clock)):
             is_last = number == total - 1
             if should_stop():
                 raise Stopped
             for phase in group:
                 rate = _set_rate(lesson, standing, phase, total)
-                loss, norm = _step(lesson, standing, phase, batch, monitor if is_last else None)
+                watch = _watched(monitor if is_last else None, standing.optimizers[phase.name])
+                with watch:
+                    loss, norm = _step(lesson, standing, phase, batch, clock)
                 losses[phase.name].append(loss)
                 norms.append(norm)
                 if is_last or number % CHECK_EVERY == CHECK_EVERY - 1:
@@ -70,22 +77,25 @@ def gradient_steps(
     )
 
 
-def _batches(lesson: Lesson, standing: Standing, passes: int, items: Split) -> Iterator[Batch]:
-    """The batches of an epoch in which the items are gone through `passes` times."""
-    for _ in range(passes):
-        yield from items.shuffled(lesson.config.batch_size, standing.shuffle)
+def _batches(lesson: Lesson, standing: Standing, phase: Phase, clock: Clock) -> Iterator[Batch]:
+    """The batches of an epoch of one phase, which may go through its items several times."""
+    items = phase.items(lesson.train)
+    for _ in range(phase.passes):
+        yield from items.shuffled(lesson.config.batch_size, standing.shuffle, clock)
 
 
 def _step(
-    lesson: Lesson, standing: Standing, phase: Phase, batch: Batch, monitor: Monitor | None
+    lesson: Lesson, standing: Standing, phase: Phase, batch: Batch, clock: Clock
 ) -> tuple[Tensor, Tensor]:
     """One optimizer step: the loss, and the norm of the whole gradient before clipping."""
     optimizer, config = standing.optimizers[phase.name], lesson.config
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    with _watched(monitor, parameters):
+    parameters = _parameters(optimizer)
+    with clock.part("forward"), lesson.compute.autocast():
         loss = phase.loss(standing.model, batch)
+    with clock.part("backward"):
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
+    with clock.part("step"):
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if config.value_clipping:
             nn.utils.clip_grad_value_(parameters, config.value_clipping)
@@ -96,10 +106,12 @@ def _step(
     return loss.detach(), norm.detach()
 
 
-def _watched(
-    monitor: Monitor | None, parameters: Sequence[nn.Parameter]
-) -> AbstractContextManager[None]:
-    return monitor.step(parameters) if monitor else nullcontext()
+def _parameters(optimizer: optim.Optimizer) -> list[nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _watched(monitor: Monitor | None, optimizer: optim.Optimizer) -> AbstractContextManager[None]:
+    return monitor.step(_parameters(optimizer)) if monitor else nullcontext()
 
 
 def _set_rate(lesson: Lesson, standing: Standing, phase: Phase, per_epoch: int) -> float:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -15,12 +16,16 @@ from torchstudy.families.phases import Fit, Phase
 from torchstudy.records import Epoch, Objective, Outcome, Status
 from torchstudy.seeds import derive
 from torchstudy.training.checkpoint import Standing, restore, save
+from torchstudy.training.clock import Clock
 from torchstudy.training.gallery import SHOWN, is_due, taken
 from torchstudy.training.health import divergence
 from torchstudy.training.initial import initialise
 from torchstudy.training.lesson import Diverged, Lesson, Stopped
 from torchstudy.training.optim import make_optimizer
+from torchstudy.training.probing import settled
 from torchstudy.training.steps import gradient_steps
+
+PROBED = 8  # items of the step that is tried in bfloat16
 
 
 def train(
@@ -38,38 +43,43 @@ def train(
     `should_stop` turned true between two batches. Torch's global random state is put back
     afterwards. Same lesson, same machine: the same numbers.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(lesson.seed, "init"))
-        standing = _beginning(lesson)
-        torch.manual_seed(derive(lesson.seed, "train"))
+    clock = Clock(synchronise=lesson.compute.synchronise)
+    with torch.random.fork_rng(devices=lesson.compute.seeded_devices):
+        lesson.compute.seed(derive(lesson.seed, "init"))
+        standing = beginning(lesson)
+        lesson = _settled(lesson, standing)
+        lesson.compute.seed(derive(lesson.seed, "train"))
         if checkpoint is None or not restore(standing, checkpoint):
             _fit(lesson, standing, "start")
-            _take_pictures(lesson, standing)
+            take_pictures(lesson, standing)
         for row in standing.rows:
             on_epoch(row)
         for epoch, pictures in standing.pictures.items():
             on_pictures(epoch, pictures)
         try:
-            while not _is_finished(lesson, standing):
-                _epoch(lesson, standing, should_stop)
+            while not is_finished(lesson, standing):
+                _epoch(lesson, standing, should_stop, clock)
                 if checkpoint is not None:
-                    save(standing, checkpoint)
+                    with clock.part("checkpoint"):
+                        save(standing, checkpoint)
                 on_epoch(standing.rows[-1])
                 if (epoch := len(standing.rows)) in standing.pictures:
                     on_pictures(epoch, standing.pictures[epoch])
         except Stopped:
-            return _outcome(lesson, standing, Status.PAUSED), standing.model
+            return outcome_of(lesson, standing, Status.PAUSED), standing.model
         except Diverged as error:
-            return _outcome(lesson, standing, Status.DIVERGED, str(error)), standing.model
+            return outcome_of(lesson, standing, Status.DIVERGED, str(error)), standing.model
         standing.model.load_state_dict(standing.best_weights)
         standing.model.eval()
-        return _outcome(lesson, standing, Status.COMPLETED), standing.model
+        return outcome_of(lesson, standing, Status.COMPLETED), standing.model
 
 
-def _beginning(lesson: Lesson) -> Standing:
+def beginning(lesson: Lesson) -> Standing:
+    """An untrained network with its optimizers; what is drawn comes from the global generators."""
     model = lesson.build().to(memory_format=torch.channels_last)
     for part in lesson.fresh(model):
         initialise(part, lesson.config.init)
+    model.to(lesson.compute.device)
     optimizers = {
         phase.name: make_optimizer(
             phase.parameters(model), lesson.config, phase.rate_factors(model)
@@ -81,7 +91,16 @@ def _beginning(lesson: Lesson) -> Standing:
     return Standing(model=model, optimizers=optimizers, shuffle=shuffle)
 
 
-def _is_finished(lesson: Lesson, standing: Standing) -> bool:
+def _settled(lesson: Lesson, standing: Standing) -> Lesson:
+    """The lesson in the precision that its phases can be trained in."""
+    compute = lesson.compute
+    if compute.is_bf16:
+        batch = lesson.train.spread(PROBED)
+        compute = settled(compute, standing.model, lesson.phases, batch)
+    return lesson if compute == lesson.compute else replace(lesson, compute=compute)
+
+
+def is_finished(lesson: Lesson, standing: Standing) -> bool:
     """Whether all epochs are done, or the last phase has had no success for long enough."""
     done, patience = len(standing.rows), lesson.config.patience
     if done >= lesson.num_epochs:
@@ -101,17 +120,21 @@ def _rises_in_a_row(rows: list[Epoch]) -> int:
     return count
 
 
-def _epoch(lesson: Lesson, standing: Standing, should_stop: Callable[[], bool]) -> None:
+def _epoch(
+    lesson: Lesson, standing: Standing, should_stop: Callable[[], bool], clock: Clock
+) -> None:
     """One epoch: gradient steps, fits, score, and the row that says how it went."""
     began = time.perf_counter()
     epoch = len(standing.rows) + 1
-    steps = gradient_steps(lesson, standing, epoch, should_stop)
-    _fit(lesson, standing, "epoch")
-    metrics = _scored(lesson, standing)
+    steps = gradient_steps(lesson, standing, epoch, should_stop, clock)
+    with clock.part("step"):
+        _fit(lesson, standing, "epoch")
+    with clock.part("evaluate"):
+        metrics = _scored(lesson, standing)
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise Diverged(divergence(standing.model, f"validation {name}", epoch))
-    if _is_best(lesson.objective, standing, metrics):
+    if is_best(lesson.objective, standing, metrics):
         standing.keep_best(epoch, metrics[lesson.objective.metric])
     standing.rows.append(
         Epoch(
@@ -124,10 +147,12 @@ def _epoch(lesson: Lesson, standing: Standing, should_stop: Callable[[], bool]) 
             grad_norm=steps.grad_norm,
             metrics={name: value for name, value in metrics.items() if name != "loss"},
             measured=steps.measured,
+            parts={f"seconds_{part}": seconds for part, seconds in clock.taken().items()},
+            precision=lesson.compute.precision,
         )
     )
     if is_due(epoch, lesson.num_epochs):
-        _take_pictures(lesson, standing)
+        take_pictures(lesson, standing)
 
 
 def _fit(lesson: Lesson, standing: Standing, at: Literal["start", "epoch"]) -> None:
@@ -139,7 +164,7 @@ def _fit(lesson: Lesson, standing: Standing, at: Literal["start", "epoch"]) -> N
                 phase.function(standing.model, lesson.train)
 
 
-def _is_best(objective: Objective, standing: Standing, metrics: dict[str, float]) -> bool:
+def is_best(objective: Objective, standing: Standing, metrics: dict[str, float]) -> bool:
     """Whether an epoch beats the best so far; the lower loss decides between equals.
 
     Accuracy on few images takes few values, and the first epoch to reach one is rarely the best.
@@ -161,7 +186,8 @@ def _scored(lesson: Lesson, standing: Standing) -> dict[str, float]:
     return metrics
 
 
-def _take_pictures(lesson: Lesson, standing: Standing) -> None:
+def take_pictures(lesson: Lesson, standing: Standing) -> None:
+    """Keep the pictures of the network as it is now, if its family has any."""
     with _looking_on(lesson, standing.model):
         pictures = taken(lesson.pictures, standing.model, lesson.valid.spread(SHOWN))
     if pictures:
@@ -172,12 +198,13 @@ def _take_pictures(lesson: Lesson, standing: Standing) -> None:
 def _looking_on(lesson: Lesson, model: nn.Module) -> Iterator[None]:
     """In eval mode, without gradients; whatever is drawn leaves no trace."""
     model.eval()
-    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(lesson.seed, "score"))
+    with torch.inference_mode(), torch.random.fork_rng(devices=lesson.compute.seeded_devices):
+        lesson.compute.seed(derive(lesson.seed, "score"))
         yield
 
 
-def _outcome(lesson: Lesson, standing: Standing, status: Status, reason: str = "") -> Outcome:
+def outcome_of(lesson: Lesson, standing: Standing, status: Status, reason: str = "") -> Outcome:
+    """How a training ended, with the numbers of its best epoch."""
     best = standing.rows[standing.best_epoch - 1] if standing.best_epoch else None
     metrics = {} if best is None else dict(best.metrics)
     if best is not None and not math.isnan(best.valid_loss):

@@ -1,0 +1,274 @@
+"""The run loop: asks, trains, confirms and tests until the budget is spent, then writes it down."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torchstudy.data.dataset import ImageData
+from torchstudy.errors import Interrupted, RunError
+from torchstudy.execution import finishing
+from torchstudy.execution.asking import InlineAsker, ProcessAsker
+from torchstudy.execution.board import Board
+from torchstudy.execution.executor import Event, Executor, InlineExecutor
+from torchstudy.execution.idle import Timesheet
+from torchstudy.execution.job import CHECKPOINT, Companion, Job, Note
+from torchstudy.execution.joint import goes_together
+from torchstudy.execution.ledger import Ledger
+from torchstudy.execution.local import LocalExecutor
+from torchstudy.execution.outputs import ailment, prune, training_folder
+from torchstudy.execution.placing import Placing
+from torchstudy.execution.preconditions import ExecutorName
+from torchstudy.execution.proposing import Proposing
+from torchstudy.execution.schedule import Schedule, Step
+from torchstudy.execution.stopping import stop_signals
+from torchstudy.execution.watching import Subject, Watcher, notes, plan_of
+from torchstudy.models.limits import Limits
+from torchstudy.records import Epoch, Outcome, Status, TrainingKey
+from torchstudy.study import Study
+
+MAX_ATTEMPTS = 3  # of a training whose worker died
+SAME_ERRORS = 3  # first trials of a family that crash alike end the run
+TICK = 0.1  # seconds between two looks at what has come in
+BRIEF_TICK = 0.01  # the same while a worker waits for a proposal
+
+
+class Session:
+    """One run of one study, from claim to release. Its state is the ledger's, mirrored."""
+
+    def __init__(
+        self,
+        *,
+        study: Study,
+        data: ImageData,
+        ledger: Ledger,
+        folder: Path,
+        num_workers: int,
+        executor: ExecutorName,
+        watcher: Watcher,
+        limits: Limits,
+        families: Sequence[str],
+        has_news: bool,
+        timesheet: Timesheet,
+        devices: Sequence[str],
+        is_profiled: bool,
+    ) -> None:
+        names = [family.__name__ for family in study.families]
+        self.study, self.data, self.ledger = study, data, ledger
+        self.folder, self.watcher = folder, watcher
+        self.board = Board(ledger, study.name, names)
+        self.schedule = Schedule(
+            study=study,
+            board=self.board,
+            folder=folder,
+            num_workers=num_workers,
+            families=list(families),
+        )
+        is_local = executor == "local"
+        self.executor: Executor = LocalExecutor(num_workers) if is_local else InlineExecutor()
+        self.proposing = Proposing(
+            study=study,
+            board=self.board,
+            schedule=self.schedule,
+            asker=ProcessAsker() if is_local else InlineAsker(),
+            limits=limits,
+            watcher=watcher,
+        )
+        self._placing = Placing(devices=devices)
+        for training in self.board.trainings.values():
+            self._placing.learn(training.metrics)
+        self._is_profiled = is_profiled
+        self._together: dict[tuple[str, int], bool] = {}  # by family and trial number
+        self._under_way: dict[TrainingKey, Step] = {}
+        self._is_stopping = False
+        self._has_news, self._timesheet = has_news, timesheet
+
+    def go(self) -> None:
+        """Do all there is to do; leave the study released whatever happens."""
+        state = "interrupted"
+        try:
+            with stop_signals(self._stop):
+                self._loop()
+            state = "finished"
+        finally:
+            self.executor.close()
+            self.proposing.close()
+            try:
+                self._write(state)
+            finally:
+                self.ledger.release(self.study.name, state)
+
+    def _loop(self) -> None:
+        self.proposing.recipes()
+        self.watcher.begun(plan_of(self.schedule))
+        for note in notes(self.study, self.data):
+            self.watcher.note(note)
+        self._fill()
+        while True:
+            if self._is_stopping:
+                self._mark(0)
+                self._drain()
+                raise Interrupted("stopped; everything finished is saved")
+            self._mark(self._num_waiting, is_computing=True)
+            self.proposing.go_on()
+            self._mark(0)  # to start a training takes time, but no proposal is missing
+            self._fill()
+            self._mark(self._num_waiting, is_computing=self.proposing.is_busy)
+            is_idle = not (self.executor.num_running or self.proposing.is_busy)
+            if is_idle and self.schedule.search_is_over:
+                return
+            self.executor.wait(self._handle, BRIEF_TICK if self._num_waiting else TICK)
+
+    @property
+    def _num_waiting(self) -> int:
+        """How many workers would train if there were a proposal."""
+        has_work = self.schedule.next_step(list(self._under_way)) is not None
+        free = self.executor.num_workers - self.executor.num_running
+        return free if self.schedule.wants_proposals and not has_work else 0
+
+    def _mark(self, num_waiting: int, *, is_computing: bool = False) -> None:
+        num_busy = sum(step.purpose == "search" for step in self._under_way.values())
+        self._timesheet.mark(num_busy, num_waiting, is_computing=is_computing)
+
+    def _fill(self) -> None:
+        while self.executor.num_running < self.executor.num_workers:
+            step = self.schedule.next_step(list(self._under_way))
+            device = None if step is None else self._placing.take(step.key)
+            if step is None or device is None:
+                return
+            self._start(step, device)
+
+    def _start(self, step: Step, device: str) -> None:
+        """Submit the step's training, and the seeds that go with it."""
+        job = self._job(step, device)
+        others = self.schedule.companions(step, list(self._under_way))
+        if others and not self._goes_together(job):
+            others = []
+        attempt = self._begin(step)
+        companions = tuple(
+            Companion(
+                key=key,
+                folder=training_folder(self.folder, key),
+                attempt=self._begin(replace(step, key=key)),
+            )
+            for key in others
+        )
+        self.executor.submit(replace(job, companions=companions), attempt)
+
+    def _begin(self, step: Step) -> int:
+        """Record that a training starts or goes on; the number of the attempt."""
+        attempt = 0
+        if step.action == "train":
+            worker = f"{os.uname().nodename}:{os.getpid()}"
+            attempt = self.board.begin(step.key, step.purpose, worker)
+        self._under_way[step.key] = step
+        self.watcher.started(self._subject(step))
+        return attempt
+
+    def _goes_together(self, job: Job) -> bool:
+        """Whether seeds of the job's configuration are quicker as one network."""
+        trial = job.key.family, job.key.number
+        if trial not in self._together:
+            self._together[trial] = goes_together(job)
+        return self._together[trial]
+
+    def _job(self, step: Step, device: str) -> Job:
+        return Job(
+            action=step.action,
+            key=step.key,
+            family=self.study.family(step.key.family),
+            config=dict(self.board.trial(step.key).config),
+            objective=self.study.objective,
+            epochs=self.study.epochs,
+            purpose=step.purpose,
+            data=self.data.handle,
+            folder=training_folder(self.folder, step.key),
+            precision=self.study.precision,
+            device=device,
+            is_profiled=self._is_profiled,
+        )
+
+    def _handle(self, event: Event) -> None:
+        step = self._under_way[event.key]
+        if isinstance(event.payload, Note):
+            self.watcher.note(f"{self._subject(step).title}: {event.payload.text}")
+        elif isinstance(event.payload, Epoch):
+            if self.board.add_epoch(event.key, event.attempt, event.payload):
+                self.watcher.epoch(self._subject(step), event.payload)
+        else:
+            del self._under_way[event.key]
+            self._placing.give_back(event.key, event.payload.metrics)
+            self._handle_outcome(step, event, event.payload)
+
+    def _handle_outcome(self, step: Step, event: Event, outcome: Outcome) -> None:
+        if step.action == "test":
+            self._handle_test(step, event, outcome)
+            return
+        if event.is_lost and event.attempt < MAX_ATTEMPTS:
+            self.watcher.note(f"{self._subject(step).title}: {outcome.reason}; it goes on")
+            outcome = Outcome(status=Status.PAUSED, epochs=outcome.epochs)
+        if self.board.end(event.key, event.attempt, outcome, event.seconds):
+            self._has_news = True
+            self._timesheet.save()
+            if outcome.status.is_final:
+                rows = self.board.epochs(event.key)
+                sentence = ailment(rows, outcome.status, outcome.reason)
+                outcome = replace(outcome, diagnosis=sentence)
+            self.watcher.ended(self._subject(step), outcome, event.seconds)
+        if outcome.status.is_final:
+            (training_folder(self.folder, step.key) / CHECKPOINT).unlink(missing_ok=True)
+            keep = self.study.confirm[0] if self.study.confirm else 1
+            searched = self.board.searched(step.key.family)
+            prune(self.folder, searched, self.study.objective, keep)
+            self._stop_if_all_crash_alike(step.key.family)
+
+    def _handle_test(self, step: Step, event: Event, outcome: Outcome) -> None:
+        if outcome.status is Status.COMPLETED:
+            self.board.add_test(event.key, outcome)
+            self._has_news = True
+            self.watcher.ended(self._subject(step), outcome, event.seconds)
+        elif outcome.status is not Status.PAUSED:
+            raise RunError(f"{self._subject(step).title} failed: {outcome.reason}")
+
+    def _stop_if_all_crash_alike(self, family: str) -> None:
+        ended = [t for t in self.board.searched(family) if t.status.is_final]
+        reasons = {t.reason.strip().rpartition("\n")[2] for t in ended}
+        all_crashed = all(t.status is Status.CRASHED for t in ended)
+        if len(ended) == SAME_ERRORS and all_crashed and len(reasons) == 1:
+            raise RunError(
+                f"the first {SAME_ERRORS} trials of {family} crashed alike:\n{ended[0].reason}"
+            )
+
+    def _drain(self) -> None:
+        """Let running trainings stop at their next batch and hear of it."""
+        self.executor.stop()
+        while self.executor.num_running:
+            self.executor.wait(self._handle, TICK)
+
+    def _write(self, state: str) -> None:
+        """Tables, evidence, models and report; nothing is touched when nothing has changed."""
+        report = self.folder / "report.html"
+        if self._timesheet.idle.busy:
+            self._timesheet.save()
+            self.watcher.note(self._timesheet.idle.sentence)
+        if self._has_news or not report.exists():
+            lost = finishing.write_everything(
+                self.study, self.data, self.ledger, self.schedule, state
+            )
+            for family in lost:
+                self.watcher.note(
+                    f"{family}: the weights of its best training are gone, so best/{family} was "
+                    "not written; --fresh trains them again"
+                )
+        self.watcher.finished(report if state == "finished" else None)
+
+    def _subject(self, step: Step) -> Subject:
+        trial = self.board.trial(step.key)
+        return Subject(trial=trial, seed=step.key.seed, purpose=step.purpose, action=step.action)
+
+    def _stop(self) -> None:
+        """Asked once, stop cleanly; asked again, at once."""
+        if self._is_stopping:
+            raise Interrupted("stopped at once; everything recorded is saved")
+        self._is_stopping = True
+        self.executor.stop()
