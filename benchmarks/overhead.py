@@ -43,7 +43,7 @@ from torch import Tensor, nn
 
 from torchstudy import DataSpec, Family, Float, Study, run
 from torchstudy.data.dataset import prepare
-from torchstudy.execution import runner, schema, session
+from torchstudy.execution import schema, session
 from torchstudy.execution.executor import Event, Handler, InlineExecutor
 from torchstudy.execution.job import splits_of
 from torchstudy.execution.watching import Plan, Silent, Subject

@@ -40,7 +40,7 @@ def test_a_run_shows_bars_best_scores_what_runs_and_the_time_left(console: Conso
         display.ended(a_subject(), outcome, 60.0)
     lines = last_picture(display, console)
     assert lines[0].endswith(" 4/8 best valid accuracy 0.7000 (#7)")
-    assert lines[-1] == "  0.0 s so far, about 2.0 min left"
+    assert lines[-1].endswith(" ms so far, about 2.0 min left")
     display.close()
 
 

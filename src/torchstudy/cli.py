@@ -159,6 +159,10 @@ def run(
     if no_confirm:
         changes["confirm"] = None
     with resumable():
+        if executor == "local" and not dry_run:
+            from torchstudy.execution.forkserver import start_forkserver
+
+            start_forkserver()  # it loads torch while the study's file does
         num_workers, loaded = checked(studies, changes, workers, executor, family)
         options: dict[str, Any] = {
             "reports": reports,

@@ -7,9 +7,12 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from torchstudy.errors import StudyError, did_you_mean
-from torchstudy.study import Study
+
+if TYPE_CHECKING:
+    from torchstudy.study import Study  # loads torch, which a list of files does not need
 
 FOLDER = Path("studies")
 MODULE_PREFIX = "torchstudy_study_"  # study files live under this name, so that they hide nothing
@@ -20,7 +23,7 @@ def study_files(folder: Path = FOLDER) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("[!_.]*.py"))}
 
 
-def load_study(reference: str | Path) -> Study:
+def load_study(reference: str | Path) -> "Study":
     """The study that `reference` names, its file executed once.
 
     `reference` is a file stem in ./studies, a path ending in `.py`, or `module:attribute`. Raises
@@ -82,7 +85,9 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _only_study(module: ModuleType, where: str) -> Study:
+def _only_study(module: ModuleType, where: str) -> "Study":
+    from torchstudy.study import Study
+
     named = getattr(module, "study", None)
     if isinstance(named, Study):
         return named
@@ -92,7 +97,9 @@ def _only_study(module: ModuleType, where: str) -> Study:
     return studies[0]
 
 
-def _attribute_study(module_name: str, attribute: str) -> Study:
+def _attribute_study(module_name: str, attribute: str) -> "Study":
+    from torchstudy.study import Study
+
     where = f"study '{module_name}:{attribute}'"
     if not module_name or not attribute:
         raise StudyError(f"{where}: write module:attribute, such as my_package.studies:digits")
@@ -118,5 +125,7 @@ def _imported(module_name: str, where: str) -> ModuleType:
         sys.path.pop(0)
 
 
-def _named(study: Study, name: str) -> Study:
+def _named(study: "Study", name: str) -> "Study":
+    from torchstudy.study import Study
+
     return study if study.name != Study.name else replace(study, name=name)

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torchstudy.files import written_aside
 from torchstudy.quiet import quiet_ax
@@ -31,24 +32,34 @@ def write_experiment(
 def _write(
     path: Path, name: str, space: SearchSpace, objective: Objective, trainings: Sequence[Training]
 ) -> None:
+    from ax.core.data import Data
+
     client = space.ax_client(name, objective)
+    experiment = client._experiment
+    rows: list[Any] = []
+    endings: list[Any] = []
     for training in trainings:
         known = {
             key: value
             for key, value in training.trial.config.items()
-            if key in client._experiment.search_space.parameters
+            if key in experiment.search_space.parameters
         }
         index = client.attach_trial(known, arm_name=str(training.trial.number))
-        value = training.valid(objective)
-        if training.status is Status.COMPLETED:
-            client.complete_trial(index, {objective.metric: value})
-        elif training.status in EARLY_STOPPED and not math.isnan(value):
-            client.attach_data(index, {objective.metric: value}, progression=training.epochs)
-            client.mark_trial_early_stopped(index)
+        trial, value = experiment.trials[index], training.valid(objective)
+        is_stopped = training.status in EARLY_STOPPED and not math.isnan(value)
+        if training.status is Status.COMPLETED or is_stopped:
+            step = training.epochs if is_stopped else math.nan
+            told: Any = {str(training.trial.number): [(step, {objective.metric: value})]}
+            rows += trial._raw_evaluations_to_data(told)._data_rows
+            endings.append(trial.mark_early_stopped if is_stopped else trial.mark_completed)
         elif training.status in ABANDONED:
             client.mark_trial_abandoned(index)
         elif training.status is Status.CRASHED:
             client.mark_trial_failed(index, training.reason.strip().rpartition("\n")[2])
+    if rows:  # all at once: the client goes through all data for every value that it is given
+        experiment.attach_data(Data(data_rows=rows))
+    for end in endings:
+        end()
     with written_aside(path) as aside:
         client.save_to_json_file(str(aside))
         json.loads(aside.read_text())  # Ax writes an empty file where it cannot encode something
