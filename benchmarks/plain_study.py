@@ -5,7 +5,8 @@
 What a careful user writes today: PIL images through a DataLoader, one process, torch's default
 threads, early stopping, eval() for validation, weights of the best epoch, TPE and the median
 pruner. Prints one line per trial; the last line is JSON: seconds in all, seconds to each of
-`--targets` (or null), best valid accuracy, test accuracy of the best model. Seconds count from the
+`--targets` (or null), best valid accuracy, test accuracy of the best model. With `--until`
+it ends with the trial that has reached that valid accuracy. Seconds count from the
 start of the process. Needs optuna and the idx files (Debian: `dataset-fashion-mnist`).
 """
 
@@ -146,6 +147,7 @@ def main() -> None:
     parser.add_argument("--sampler", choices=["tpe", "gp", "random"], default="tpe")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--targets", type=float, nargs="*", default=[0.88, 0.89])
+    parser.add_argument("--until", type=float, default=1.0)
     args = parser.parse_args()
     search = Search(args)
 
@@ -153,6 +155,8 @@ def main() -> None:
         seconds, value = time.perf_counter() - BEGAN, trial.value or float("nan")
         standing = f"{trial.state.name:8}  valid {value:.4f}  best {search.best:.4f}"
         print(f"{seconds:9.1f} s  trial {trial.number:3d}  {standing}", flush=True)
+        if search.best >= args.until:
+            study.stop()
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     samplers = {
