@@ -57,9 +57,11 @@ def _together(
     """The outcomes of jobs trained as one network; None where they have to be trained alone."""
     galleries: list[Gallery] = [{} for _ in parts]
     try:
-        ready = [jobs.prepared(part, _unheard, should_stop) for part in parts]
-        family, data = ready[0].family, ready[0].data
-        lessons = [each.lesson for each in ready]
+        ready = jobs.prepared(parts[0], _unheard, should_stop)  # the others differ in their seed
+        family, data = ready.family, ready.data
+        lessons = [replace(ready.lesson, seed=part.key.seed) for part in parts]
+        for part in parts:
+            part.folder.mkdir(parents=True, exist_ok=True)
         if not agrees(lessons, data, family.outputs):
             return None
         ended = train_together(
@@ -72,10 +74,8 @@ def _together(
             should_stop=should_stop,
         )
         return [
-            jobs.concluded(part, each, outcome, model, gallery)
-            for part, each, (outcome, model), gallery in zip(
-                parts, ready, ended, galleries, strict=True
-            )
+            jobs.concluded(part, ready, outcome, model, gallery)
+            for part, (outcome, model), gallery in zip(parts, ended, galleries, strict=True)
         ]
     except Exception:  # alone, each says what is wrong with it
         return None
