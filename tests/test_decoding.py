@@ -1,11 +1,13 @@
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from torchstudy.data.arrays import array_listing
 from torchstudy.data.decoding import decode
 from torchstudy.data.folders import folder_listing
 from torchstudy.data.pictures import fitted, open_picture, plain, summary
@@ -173,3 +175,27 @@ def test_an_error_in_the_progress_function_ends_decoding(tmp_path: Path) -> None
 
     with pytest.raises(KeyboardInterrupt):
         decode(folder_listing(tmp_path, "d"), (1, 4, 4), tmp_path / "images.npy", stop)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (8, 8), (9, 30), (32, 32, 3), (17, 40, 3)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_one_array_are_decoded_as_if_one_by_one(
+    shape: tuple[int, ...], channels: int, tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, *shape), dtype=np.uint8)
+    pixels[:150] //= 32  # not noise alone
+    listing = array_listing("noise", pixels, np.zeros(300, dtype=np.int64), ("one",))
+    stored = (channels, shape[0], shape[1])
+    together = decode(listing, stored, tmp_path / "together.npy")
+    alone = decode(replace(listing, pixels=None), stored, tmp_path / "alone.npy")
+    assert (np.load(tmp_path / "together.npy") == np.load(tmp_path / "alone.npy")).all()
+    for name in ("hashes", "thumbs", "moments"):
+        assert (getattr(together, name) == getattr(alone, name)).all(), name
+
+
+def test_images_higher_than_wide_are_decoded_one_by_one(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 64, 17), dtype=np.uint8)
+    listing = array_listing("noise", pixels, np.zeros(20, dtype=np.int64), ("one",))
+    decoded = decode(listing, (1, 64, 17), None)
+    expected = [summary(Image.fromarray(one)) for one in pixels]
+    assert (decoded.thumbs == np.stack([one.thumb for one in expected])).all()

@@ -34,6 +34,7 @@ def array_listing(
     """
     pixels = np.ascontiguousarray(pixels)
     channels = pixels.shape[3] if pixels.ndim == 4 else 1
+    plain = pixels[..., 0] if channels == 1 and pixels.ndim == 4 else pixels
     digest = hashlib.sha256(repr((title, pixels.shape, classes)).encode())
     digest.update(pixels.data)
     digest.update(labels.tobytes() + (b"" if values is None else values.tobytes()))
@@ -45,7 +46,8 @@ def array_listing(
         parts=np.full(len(labels), Part.POOL, dtype=np.int8),
         shape=(channels, pixels.shape[1], pixels.shape[2]),
         stamp=digest.hexdigest(),
-        reader=lambda: array_reader(pixels),
+        reader=lambda: array_reader(plain),
+        pixels=lambda: plain,
         is_grey=lambda: channels == 1,
         target="class" if values is None else "value",
         rows=None if values is None else Rows.without_columns(values, len(values)),
@@ -53,9 +55,8 @@ def array_listing(
 
 
 def array_reader(pixels: NDArray[np.uint8]) -> Read:
-    """A function from item to image over (N, H, W) or (N, H, W, C) pixels."""
-    flat = pixels[..., 0] if pixels.ndim == 4 and pixels.shape[3] == 1 else pixels
-    return lambda item: Image.fromarray(flat[item])
+    """A function from item to image over (N, H, W) or (N, H, W, 3) pixels."""
+    return lambda item: Image.fromarray(pixels[item])
 
 
 def numbered(title: str, count: int) -> Sequence[str]:

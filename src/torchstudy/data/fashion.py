@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchstudy.data.arrays import array_reader, numbered
-from torchstudy.data.listing import Listing, Part, Read
+from torchstudy.data.listing import Listing, Part
 from torchstudy.data.stamps import stamp_of
 from torchstudy.errors import DataError
 from torchstudy.files import cache_folder, data_folders
@@ -51,7 +51,8 @@ def fashion_listing() -> Listing:
         parts=parts,
         shape=(1, shapes[0][1], shapes[0][2]),
         stamp=stamp_of([(name, folder / name) for name in (*IMAGES, *LABELS)], NAME),
-        reader=lambda: _reader(folder),
+        reader=lambda: array_reader(_pixels(folder)),
+        pixels=lambda: _pixels(folder),
         is_grey=lambda: True,
     )
 
@@ -88,9 +89,8 @@ def _header_size(dimensions: int) -> int:
     return 4 * (dimensions + 1)
 
 
-def _reader(folder: Path) -> Read:
-    parts = [read_idx(folder / name, dimensions=3) for name in IMAGES]
-    return array_reader(np.concatenate(parts))
+def _pixels(folder: Path) -> NDArray[np.uint8]:
+    return np.concatenate([read_idx(folder / name, dimensions=3) for name in IMAGES])
 
 
 def _folder() -> Path:

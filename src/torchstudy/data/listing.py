@@ -62,8 +62,9 @@ class Listing:
     `shape` is (channels, height, width) as stored, None when it varies from image to image, and
     (0, 0, 0) without images. `stamp` changes whenever a file, a pixel or an entry does. `reader()`
     does the work that is done once and returns a function from image number to image that any
-    thread may call; an item has `views` images in a row. `labels` are classes, or for a quantity
-    the bins over which splits are balanced.
+    thread may call; where all images lie in one array, `pixels()` returns it as (images, height,
+    width) or (images, height, width, 3). An item has `views` images in a row. `labels` are
+    classes, or for a quantity the bins over which splits are balanced.
     """
 
     title: str
@@ -75,6 +76,7 @@ class Listing:
     stamp: str
     reader: Callable[[], Read]
     is_grey: Callable[[], bool]
+    pixels: Callable[[], NDArray[np.uint8]] | None = None
     bad: tuple[BadImage, ...] = ()
     target: str = "class"
     views: int = 1
@@ -119,8 +121,3 @@ def bad_images(bad: tuple[BadImage, ...], limit: int = 5) -> str:
         f"data: {len(bad)} {noun} cannot be read ({shown}{more}); repair or remove them, or pass "
         "on_bad_image='skip'"
     )
-
-
-def printable(name: str) -> str:
-    """`name` as valid Unicode: bytes of a file name that are not UTF-8 become `\\xff` escapes."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -80,6 +80,41 @@ def summary(image: Image.Image) -> Summary:
     return Summary(int.from_bytes(digest.digest(), "little"), np.concatenate(parts))
 
 
+def summaries(tall: Image.Image, count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """The hashes (count,) and thumbnails (count, THUMB_BYTES) of `count` images of equal size.
+
+    They stand one below the other in one "L" or "RGB" image and are no higher than wide. The
+    results are those of `summary`, bit for bit, in a sixth of the time.
+    """
+    height = tall.height // count
+    grey = np.asarray(tall.convert("L")).reshape(count, height * tall.width)
+    start = hashlib.blake2b(struct.pack("<2I", height, tall.width), digest_size=8)
+    digests = []
+    for row in grey:
+        digest = start.copy()
+        digest.update(row.data)
+        digests.append(digest.digest())
+    small = _each_scaled(tall, count, THUMB, Image.Resampling.BILINEAR)
+    colours = _each_scaled(small, count, COLOUR_THUMB, Image.Resampling.BOX).convert("RGB")
+    parts = [np.asarray(small.convert("L")), np.asarray(colours)]
+    thumbs = np.concatenate([part.reshape(count, -1) for part in parts], axis=1)
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64), thumbs
+
+
+def _each_scaled(tall: Image.Image, count: int, side: int, method: Image.Resampling) -> Image.Image:
+    """Every one of `count` images of a tall one, scaled to a square.
+
+    Pillow scales an image that is no higher than wide to fewer columns, then to fewer rows: here
+    the rows of the result are turned into columns, as they stand one below the other as well.
+    """
+    for _ in range(2):
+        narrow = np.asarray(tall.resize((side, tall.height), method))
+        images = narrow.reshape(count, -1, *narrow.shape[1:])
+        turned = np.ascontiguousarray(images.swapaxes(1, 2))
+        tall = Image.fromarray(turned.reshape(-1, *turned.shape[2:]))
+    return tall
+
+
 def _from_wide(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.size and (values.min() < 0 or values.max() > 0xFFFF):
