@@ -33,7 +33,8 @@ from torch import Tensor
 
 from torchstudy.data.dataset import ImageData, prepare
 from torchstudy.data.images import Images
-from torchstudy.execution.job import Job, Note, run, splits_of
+from torchstudy.execution.inputs import splits_of
+from torchstudy.execution.job import Job, Note, run
 from torchstudy.families.base import domains_with_training
 from torchstudy.families.gan import GAN
 from torchstudy.families.image_features import image_features
@@ -72,7 +73,7 @@ def recipe() -> dict[str, Value]:
 def untrained(seed: int, *, is_normalised: bool) -> dict[str, float]:
     """The metrics of a generator that learned nothing, perhaps with statistics of its batches."""
     family = instantiate(GAN, recipe()).family
-    splits, spec = splits_of(family, data_of(seed))
+    splits, spec = splits_of(family, data_of(seed), ("valid",))
     torch.manual_seed(derive(seed, "init"))
     net = family.build(spec).eval()
     if is_normalised:

@@ -45,7 +45,7 @@ from torchstudy import DataSpec, Family, Float, Study, run
 from torchstudy.data.dataset import prepare
 from torchstudy.execution import schema, session
 from torchstudy.execution.executor import Event, Handler, InlineExecutor
-from torchstudy.execution.job import splits_of
+from torchstudy.execution.inputs import splits_of
 from torchstudy.execution.watching import Plan, Silent, Subject
 from torchstudy.families.base import family
 from torchstudy.fitting import instantiate
@@ -293,7 +293,7 @@ def training_seconds() -> float:
     declared = study(1)
     data = prepare(declared.images, seed=0)
     own, training, _ = instantiate(Tiny, declared.space_of(Tiny).recipe)
-    splits, spec = splits_of(own, data)
+    splits, spec = splits_of(own, data, ("train", "valid"))
     lesson = Lesson(
         build=lambda: own.build(spec),
         phases=own.phases(spec, training),

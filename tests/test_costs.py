@@ -1,5 +1,6 @@
 """What networks cost, their layers as a table, and limits that keep trials from being trained."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from torchstudy.data.spec import DataSpec
 from torchstudy.errors import StudyError
 from torchstudy.families.base import Family, family
 from torchstudy.families.built_in import BUILT_IN
+from torchstudy.models import costs
 from torchstudy.models.costs import costs_of
 from torchstudy.models.limits import Limits
 from torchstudy.models.summary import layer_table
@@ -222,3 +224,26 @@ def test_a_cost_can_be_the_objective(tmp_path: Path) -> None:
     assert found.trials["best_valid_parameters"].tolist() == found.trials["parameters"].tolist()
     tested = found.confirmation.dropna(subset=["test_parameters"])
     assert (tested["test_parameters"] == tested["parameters"]).all()
+
+
+@pytest.mark.parametrize("head", ["linear", "network"])
+def test_costs_on_a_frozen_encoder_are_those_of_the_whole_network(
+    head: str, striped: ImageData
+) -> None:
+    model = Transfer(head=head)
+    assert model.encoder(striped.spec) is not None
+    with torch.inference_mode():
+        whole = costs._measured(costs.Answering.whole(model, striped.spec), with_latency=False)
+    whole["memory"] = whole.pop("held") + whole.pop("activations")
+    assert costs_of(model, striped.spec, with_latency=False) == whole
+
+
+def test_a_frozen_encoder_is_measured_once(
+    striped: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(striped.spec, num_features=costs.num_features(Transfer(), striped.spec))
+    first = costs_of(Transfer(), spec)
+    monkeypatch.setattr(costs, "features_of", lambda network, images: pytest.fail("run again"))
+    again = costs_of(Transfer(), spec)
+    assert again.keys() == first.keys()
+    assert again["flops"] == first["flops"]

@@ -17,10 +17,10 @@ from tests.conftest import stripes
 from torch import Tensor, nn
 
 from torchstudy.caching import is_used
-from torchstudy.data.dataset import prepare
+from torchstudy.data.dataset import ImageData, prepare
 from torchstudy.data.images import Images
 from torchstudy.errors import DataError
-from torchstudy.execution.job import splits_of
+from torchstudy.execution.inputs import splits_of
 from torchstudy.families.phases import FrozenEncoder
 from torchstudy.families.transfer import Transfer
 from torchstudy.training import features
@@ -264,5 +264,20 @@ def test_another_study_of_the_same_images_computes_none() -> None:
     said: list[str] = []
     for seed, head in ((0, "network"), (1, "logistic")):
         data = prepare(Images(stripes), seed=seed)
-        splits_of(Transfer(head=head), data, said.append)
+        splits_of(Transfer(head=head), data, ("train",), said.append)
     assert said == ["computing the features of 180 images, once for all trials"]
+
+
+def test_a_search_leaves_the_fixed_test_split_unseen(
+    striped: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    data = replace(striped)  # the property of a fixture's data may be known already
+    monkeypatch.setattr(ImageData, "has_fixed_test", True)
+    searched, _ = splits_of(Transfer(), data, ("train", "valid"), said.append)
+    assert set(searched) == {"train", "valid"}
+    splits_of(Transfer(), data, ("test",), said.append)
+    num_test = len(data.splits["test"])
+    num_all = sum(map(len, data.splits.values()))
+    once = "computing the features of {} images, once for all trials"
+    assert said == [once.format(num_all - num_test), once.format(num_test)]

@@ -206,6 +206,8 @@ def houses_of_stripes(striped: ImageData, folder: Path) -> ImageData:
         category_values=(("A", "B"),),
     )
     pixels = np.stack([striped.pixels, striped.pixels[:, :, ::-1]], axis=1)
+    (folder / "two-views").mkdir()
+    np.save(folder / "two-views" / "parts.npy", np.zeros(len(values), dtype=np.int8))
     return replace(
         striped,
         spec=spec,

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from torchstudy.data import archives
+from torchstudy.data.dataset import prepare
 from torchstudy.data.images import Images
 from torchstudy.data.sources import Scan, scan
 from torchstudy.errors import DataError
@@ -381,6 +382,12 @@ def test_fashion_mnist_has_a_fixed_test_split() -> None:
     scanned = scan(Images("fashion-mnist"))
     assert scanned.split_sizes() == {"train": 70, "valid": 15, "select": 15, "test": 20}
     assert scanned.spec().classes[9] == "Ankle boot"
+
+
+@pytest.mark.usefixtures("fashion")
+def test_data_know_whether_their_source_fixes_the_test_split() -> None:
+    assert prepare(Images("fashion-mnist"), seed=0).has_fixed_test
+    assert not prepare(Images("digits"), seed=0).has_fixed_test
 
 
 def test_damaged_idx_files_are_named(fashion: Path) -> None:

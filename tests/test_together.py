@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from torchstudy.data.dataset import ImageData
 from torchstudy.data.spec import DataSpec
-from torchstudy.execution.job import splits_of
+from torchstudy.execution.inputs import splits_of
 from torchstudy.families.base import Family, family
 from torchstudy.families.cnn import CNN
 from torchstudy.families.linear import LinearModel
@@ -352,7 +352,7 @@ def test_weights_that_two_layers_share_are_refused_by_name() -> None:
 
 def test_columns_of_a_table_are_learned_from_as_they_are_alone(tabled: ImageData) -> None:
     network = MLP(width=8, depth=1)
-    splits, spec = splits_of(network, tabled)
+    splits, spec = splits_of(network, tabled, ("train", "valid"))
     lessons = [
         replace(
             lesson_on(tabled, network, seed, learning_rate=0.01 * (1 + seed)),

@@ -11,6 +11,7 @@ from torch import nn
 from torchstudy.data.dataset import ImageData
 from torchstudy.data.spec import DataSpec
 from torchstudy.execution import job as jobs
+from torchstudy.execution.inputs import splits_of
 from torchstudy.families.backbones import registered_backbones
 from torchstudy.families.heads import Neighbours, Standardise
 from torchstudy.families.phases import Phase
@@ -155,7 +156,7 @@ def test_a_heads_scale_is_that_of_the_training_features_and_stays(
 ) -> None:
     outcome, _ = run_job(job_for(Transfer, striped, tmp_path))
     assert outcome.status is Status.COMPLETED, outcome.reason
-    splits, _ = jobs.splits_of(Transfer(), striped)
+    splits, _ = splits_of(Transfer(), striped, ("train",))
     train = splits["train"]
     features = train.array[train.rows]
     saved = torch.load(tmp_path / jobs.WEIGHTS, weights_only=True)["state"]

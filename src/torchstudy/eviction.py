@@ -91,6 +91,7 @@ def clear() -> Cleared:
                 (removed if _is_removed(entry) else kept).append(entry)
             freed = sum(entry.num_bytes for entry in removed) + _without_remains(_remains())
             _forget_unused_stamps()
+            discard(cache_folder() / "costs")  # of frozen encoders: a second's work to measure
     except OSError as error:
         raise StudyError(f"the cache {cache_folder()} cannot be cleared ({error})") from error
     return Cleared(removed=tuple(removed), kept=tuple(kept), freed=freed)

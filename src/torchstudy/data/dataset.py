@@ -56,6 +56,15 @@ class ImageData:
         )
         return names
 
+    @cached_property
+    def has_fixed_test(self) -> bool:
+        """Whether the source itself says which items are for the test, whatever the seed."""
+        from torchstudy.data.listing import Part  # opening needs no Pillow
+
+        parts = np.load(self.handle.folder / "parts.npy", allow_pickle=False)
+        test = self.splits["test"]
+        return len(test) > 0 and bool((parts[test] == Part.TEST).all())
+
 
 def prepare(images: Images, *, seed: int, progress: "Progress | None" = None) -> ImageData:
     """Find, decode (or take from the cache), compare and split the images.

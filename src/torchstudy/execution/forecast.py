@@ -14,7 +14,8 @@ from torchstudy.data.dataset import DataHandle, ImageData, open_data
 from torchstudy.data.spec import DataSpec
 from torchstudy.errors import RunError
 from torchstudy.execution.forkserver import start_process
-from torchstudy.execution.job import inputs_for, settings_for, split_of
+from torchstudy.execution.inputs import encoded_together, inputs_for, split_of
+from torchstudy.execution.job import settings_for
 from torchstudy.families.backbones import adopt_backbones, registered_backbones
 from torchstudy.families.base import Family
 from torchstudy.families.phases import Fit, FrozenEncoder, Phase
@@ -216,18 +217,18 @@ def _encoded(
     encoder: FrozenEncoder, data: ImageData, rows: NDArray[np.int64]
 ) -> tuple[float, NDArray[np.float32]]:
     """Seconds for the features of all images, and made-up ones in their shape for `rows`."""
-    items = np.unique(np.concatenate(list(data.splits.values())))
+    groups = [group.items for group in encoded_together(data)]
     network = encoder.build().eval().to(memory_format=torch.channels_last)
-    probe = items[: 2 * ENCODING_BATCH]
+    probe = groups[0][: 2 * ENCODING_BATCH]
     batches = split_of(data, data.pixels, probe, probe, encoder.preprocessing)
     with torch.inference_mode():
         first, *rest = batches.in_order(ENCODING_BATCH)
         width = features_of(network, first.inputs).shape[1]
         timed = rest[0] if rest else first
         per_item = _seconds(lambda: features_of(network, timed.inputs)) / len(timed)
-        seconds = per_item * len(items)
-    if are_cached(encoder, items, data_key=data.handle.folder.name):
-        seconds = 0.0
+    key = data.handle.folder.name
+    missing = [items for items in groups if not are_cached(encoder, items, data_key=key)]
+    seconds = per_item * sum(map(len, missing))
     generator = np.random.default_rng(derive(0, "forecast"))
     return seconds, generator.normal(size=(len(rows), width)).astype(np.float32)
 

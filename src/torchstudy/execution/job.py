@@ -1,37 +1,34 @@
 """What a worker does: train one trial with one seed, or read the test split for one."""
 
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from torchstudy.data.dataset import DataHandle, ImageData, open_data
+from torchstudy.data.dataset import DataHandle, open_data
 from torchstudy.data.spec import DataSpec
-from torchstudy.data.streaming import StreamedPixels
 from torchstudy.errors import StudyError
 from torchstudy.execution import exhibits
+from torchstudy.execution.failing import failure
+from torchstudy.execution.inputs import splits_of
 from torchstudy.execution.placing import CAPACITY, MEMORY
+from torchstudy.failpoints import failpoint
 from torchstudy.families.base import Family
 from torchstudy.files import written_aside
 from torchstudy.fitting import instantiate
 from torchstudy.models.costs import costs_of
 from torchstudy.records import COSTS, Epoch, Objective, Outcome, Purpose, Status, TrainingKey
 from torchstudy.seeds import derive
-from torchstudy.training.batches import Preprocessing, Split
+from torchstudy.training.batches import Split
 from torchstudy.training.compute import Compute, compute_for, memory_of
-from torchstudy.training.features import cached_features
 from torchstudy.training.lesson import Lesson, Stopped
 from torchstudy.training.trainer import train
 from torchstudy.values import Value
 
 CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights.pt"
-OUT_OF_MEMORY_TEXTS = ("can't allocate memory", "out of memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,14 +92,10 @@ def run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
         return _run(job, report, should_stop)
     except Stopped:
         return Outcome(status=Status.PAUSED)
-    except MemoryError:
-        return Outcome(status=Status.OUT_OF_MEMORY, reason="the worker ran out of memory")
     except StudyError as error:
         return Outcome(status=Status.CRASHED, reason=str(error))
-    except Exception as error:  # a family's code may raise anything: that is an outcome
-        if any(text in str(error) for text in OUT_OF_MEMORY_TEXTS):
-            return Outcome(status=Status.OUT_OF_MEMORY, reason=str(error).splitlines()[0])
-        return Outcome(status=Status.CRASHED, reason=traceback.format_exc())
+    except (Exception, SystemExit) as error:  # a family's code may raise anything
+        return failure(error)
 
 
 def settings_for(
@@ -187,9 +180,11 @@ def concluded(
     if outcome.status is not Status.COMPLETED:
         return outcome
     family, spec, splits = ready.family, ready.data, ready.splits
+    failpoint("before-weights")
     with written_aside(job.folder / WEIGHTS) as aside:
         state = {name: value.cpu() for name, value in model.state_dict().items()}
         torch.save({"num_features": spec.num_features, "state": state}, aside)
+    failpoint("after-weights")
     exhibits.write_gallery(job.folder, gallery)
     exhibits.write_answers(job.folder, family, model, spec, splits["valid"], "valid")
     if job.purpose == "confirmation":
@@ -208,9 +203,11 @@ def _opened(
             raise Stopped
 
     data = open_data(job.data)
-    splits, spec = splits_of(family, data, lambda text: report(Note(text)), check_stop)
+    splits, spec = splits_of(
+        family, data, _looked_at(job), lambda text: report(Note(text)), check_stop
+    )
     job.folder.mkdir(parents=True, exist_ok=True)
-    return {name: splits[name].to(job.device) for name in _looked_at(job)}, spec
+    return {name: split.to(job.device) for name, split in splits.items()}, spec
 
 
 def _looked_at(job: Job) -> tuple[str, ...]:
@@ -225,6 +222,7 @@ def _device_memory(device: str) -> dict[str, float]:
 
 
 def _test(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
+    failpoint("before-test")
     family = instantiate(job.family, job.config).family
     splits, spec = _opened(job, family, report, should_stop)
     model = family.build(spec)
@@ -246,59 +244,3 @@ def _scored(
     metrics |= {mean: metrics[source] for mean, (source, _) in family.averaged.items()}
     exhibits.write_answers(job.folder, family, model, spec, split, name)
     return {f"{name}_{metric}": value for metric, value in metrics.items()}
-
-
-def splits_of(
-    family: Family,
-    data: ImageData,
-    on_note: Callable[[str], None] = lambda text: None,
-    check_stop: Callable[[], None] = lambda: None,
-) -> tuple[dict[str, Split], DataSpec]:
-    """The four splits as the family's network takes them: pixels, or features computed once."""
-    encoder = family.encoder(data.spec)
-    if encoder is None:
-        pixels, preprocessing = inputs_for(family, data)
-        return {
-            name: split_of(data, pixels, rows, rows, preprocessing)
-            for name, rows in data.splits.items()
-        }, data.spec
-    items = np.unique(np.concatenate(list(data.splits.values())))
-    features = cached_features(
-        encoder,
-        data.pixels,
-        items,
-        data_key=data.handle.folder.name,
-        on_note=on_note,
-        check_stop=check_stop,
-    )
-    return {
-        name: split_of(data, features, np.searchsorted(items, rows), rows)
-        for name, rows in data.splits.items()
-    }, replace(data.spec, num_features=features.shape[1])
-
-
-def inputs_for(
-    family: Family, data: ImageData
-) -> tuple[NDArray[Any] | StreamedPixels, Preprocessing | None]:
-    """The pixels that a family looks at, and what is done to them; none where it does not look."""
-    if family.uses_images(data.spec):
-        return data.pixels, family.preprocessing(data.spec)
-    return np.zeros((len(data.targets), 0), dtype=np.float32), None
-
-
-def split_of(
-    data: ImageData,
-    array: NDArray[Any] | StreamedPixels,
-    places: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    preprocessing: Preprocessing | None = None,
-) -> Split:
-    """The items `rows` of the data, whose inputs stand at `places` of `array`."""
-    return Split.of(
-        array,
-        places,
-        data.targets[rows],
-        preprocessing,
-        numbers=None if data.numbers is None else data.numbers[rows],
-        categories=None if data.categories is None else data.categories[rows],
-    )

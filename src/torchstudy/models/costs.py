@@ -1,7 +1,7 @@
 """What a network costs to keep and to use: numbers, operations, memory, and time for one item."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,6 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from torchstudy.data.spec import DataSpec
 from torchstudy.families.base import Family
+from torchstudy.families.phases import FrozenEncoder
+from torchstudy.models.frozen_costs import kept_costs
 from torchstudy.records import COSTS, LATENCIES
 from torchstudy.training.batches import Batch
 from torchstudy.training.features import features_of
@@ -21,24 +23,34 @@ from torchstudy.training.features import features_of
 # of 15 repetitions spread by 0.3 to 2% as they do over 0.05 s, for networks of 0.03 to 0.5 ms.
 TIMED, WARMED = 0.01, 0.002
 LEAST_REPEATS, LEAST_WARM = 10, 2  # of large networks, which take longer than that
+HELD, ACTIVATIONS = "held", "activations"  # bytes: of numbers and buffers, of the largest layer
+COUNTED = ("parameters", "flops", HELD, ACTIVATIONS)
+
+
+Costs = dict[str, float]
 
 
 class Answering(nn.Module):
-    """A whole network and its family's way of asking it; called, it answers to one item."""
+    """A network and how it is asked; called, it answers to one item."""
 
-    def __init__(self, family: Family, data: DataSpec) -> None:
+    def __init__(self, network: nn.Module, ask: Callable[[nn.Module], Tensor]) -> None:
         super().__init__()
+        self.network = network.eval()
+        self._ask = ask
+
+    @classmethod
+    def whole(cls, family: Family, data: DataSpec) -> "Answering":
+        """The whole network of a family, from images on, asked about one item of zeros."""
         spec = replace(data, num_features=num_features(family, data))
-        self.network = family.deployed(spec).eval()
-        self._family = family
-        self._batch = one_item(family, spec)
+        batch = one_item(family, spec)
+        return cls(family.deployed(spec), lambda network: family.outputs(network, batch))
 
     def forward(self) -> Tensor:
-        """What the network answers to one item of zeros."""
-        return self._family.outputs(self.network, self._batch)
+        """What the network answers."""
+        return self._ask(self.network)
 
 
-def costs_of(family: Family, data: DataSpec, *, with_latency: bool = True) -> dict[str, float]:
+def costs_of(family: Family, data: DataSpec, *, with_latency: bool = True) -> Costs:
     """The costs of the whole network, frozen parts included, for one item at a time.
 
     `parameters`: numbers it holds. `flops`: floating-point operations of one forward pass, two for
@@ -46,21 +58,50 @@ def costs_of(family: Family, data: DataSpec, *, with_latency: bool = True) -> di
     too; recurrent layers are not counted). `memory`: bytes of all numbers and buffers, and of the
     layer whose inputs and outputs take most, in single precision. `latency_p50`, `latency_p95`:
     milliseconds of a forward pass on one thread, median and 95th percentile.
+
+    A frozen encoder is measured once per machine, and its costs are added to those of the head,
+    percentiles too: every head on it is charged the same.
     """
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
-        answering = Answering(family, data)
-        (operations,) = operations_by_call(answering)[id(answering)]
-        held = [*answering.network.parameters(), *answering.network.buffers()]
-        found = {
-            "parameters": float(sum(p.numel() for p in answering.network.parameters())),
-            "flops": float(operations),
-            "memory": float(
-                sum(t.numel() * t.element_size() for t in held) + _activations(answering)
-            ),
-        }
-        latencies = _latencies(answering) if with_latency else {}
-    assert {*found, *latencies} <= set(COSTS)
-    return {**found, **latencies}
+        encoder = family.encoder(data)
+        if encoder is None:
+            found = _measured(Answering.whole(family, data), with_latency)
+        else:
+            found = _on_frozen(family, data, encoder, with_latency)
+    found["memory"] = found.pop(HELD) + found.pop(ACTIVATIONS)
+    return {name: found[name] for name in COSTS if name in found}
+
+
+def _on_frozen(family: Family, data: DataSpec, encoder: FrozenEncoder, with_latency: bool) -> Costs:
+    """The costs of a frozen encoder and of the head on its features, together."""
+    spec = replace(data, num_features=num_features(family, data))
+    images = _images(data, len(encoder.preprocessing.mean))
+    features = replace(one_item(family, spec), inputs=torch.zeros(1, spec.num_features))
+    frozen = kept_costs(
+        encoder,
+        data,
+        {*COUNTED, *(LATENCIES if with_latency else ())},
+        lambda: _measured(
+            Answering(encoder.build(), lambda network: features_of(network, images)), with_latency
+        ),
+    )
+    head = Answering(family.build(spec), lambda network: family.outputs(network, features))
+    own = _measured(head, with_latency)
+    both = {name: cost + frozen[name] for name, cost in own.items()}
+    return both | {ACTIVATIONS: max(own[ACTIVATIONS], frozen[ACTIVATIONS])}
+
+
+def _measured(answering: Answering, with_latency: bool) -> Costs:
+    """The costs COUNTED, and latencies if asked for."""
+    (operations,) = operations_by_call(answering)[id(answering)]
+    held = [*answering.network.parameters(), *answering.network.buffers()]
+    return {
+        "parameters": float(sum(p.numel() for p in answering.network.parameters())),
+        "flops": float(operations),
+        HELD: float(sum(t.numel() * t.element_size() for t in held)),
+        ACTIVATIONS: float(_activations(answering)),
+        **(_latencies(answering) if with_latency else {}),
+    }
 
 
 def num_features(family: Family, data: DataSpec) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from torchstudy.data.spec import DataSpec
 from torchstudy.errors import StudyError
+from torchstudy.failpoints import failpoint
 from torchstudy.families.base import Family
 from torchstudy.families.built_in import BUILT_IN
 from torchstudy.files import write_json, written_aside
@@ -140,6 +141,7 @@ def save_model(
             "std": list(preprocessing.std),
         },
     )
+    failpoint("amid-best")
     write_json(folder / "metrics.json", dict(metrics))
     described = asdict(data)
     described.pop("sketch")  # it serves to recognise images, not to use the model

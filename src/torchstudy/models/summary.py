@@ -21,7 +21,7 @@ def layer_table(family: Family, data: DataSpec) -> pd.DataFrame:
     import torchinfo
 
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
-        answering = Answering(family, data)
+        answering = Answering.whole(family, data)
         found = torchinfo.summary(
             answering, input_data={}, depth=DEPTH, verbose=0, cache_forward_pass=False
         ).summary_list
