@@ -13,6 +13,7 @@ from typing_extensions import override
 from torchstudy.execution.watching import Plan, Subject, Watcher, ended_text, plan_text
 from torchstudy.records import Epoch, Objective, Outcome
 from torchstudy.report.formats import duration
+from torchstudy.visible import on_one_line, visible
 
 REFRESH = 4  # times a second
 
@@ -23,10 +24,10 @@ class LiveDisplay(Watcher):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[news]}"),
+            TextColumn("{task.fields[news]}", markup=False),
             console=console,
         )
         self._live: Live | None = None
@@ -42,7 +43,7 @@ class LiveDisplay(Watcher):
     def preparing(self, what: str, done: int, total: int) -> None:
         self._show()
         if what not in self._preparing:
-            self._preparing[what] = self._bars.add_task(what, total=total, news="")
+            self._preparing[what] = self._bars.add_task(on_one_line(what), total=total, news="")
         self._bars.update(self._preparing[what], completed=done, total=total)
 
     @override
@@ -52,11 +53,11 @@ class LiveDisplay(Watcher):
         self._preparing.clear()
         self._plan = plan
         self._show()
-        self._console.print(plan_text(plan), highlight=False)
+        self._console.print(Text(visible(plan_text(plan))))
         for family in plan.families:
             done, left = plan.done[family], plan.left[family]
             self._families[family] = self._bars.add_task(
-                family, total=done + left, completed=done, news=""
+                on_one_line(family), total=done + left, completed=done, news=""
             )
 
     @override
@@ -77,13 +78,15 @@ class LiveDisplay(Watcher):
             self._count(subject, outcome)
         if outcome.status.is_failure:
             self._console.print(
-                Text(ended_text(subject, outcome, seconds, self._objective), style="yellow")
+                Text(
+                    visible(ended_text(subject, outcome, seconds, self._objective)), style="yellow"
+                )
             )
         self._refresh()
 
     @override
     def note(self, text: str) -> None:
-        self._console.print(Text(text, style="dim"))
+        self._console.print(Text(visible(text), style="dim"))
 
     @override
     def finished(self, report: Path | None) -> None:
@@ -117,7 +120,8 @@ class LiveDisplay(Watcher):
         is_search = subject.purpose == "search"
         if is_search and self._objective.is_better(value, self._best.get(family, float("nan"))):
             self._best[family] = value
-            news["news"] = f"best valid {metric} {value:.4f} (#{subject.trial.number})"
+            best = f"best valid {metric} {value:.4f} (#{subject.trial.number})"
+            news["news"] = on_one_line(best)
         self._bars.update(self._families[family], advance=1, **news)
 
     def _refresh(self) -> None:
@@ -135,7 +139,7 @@ class LiveDisplay(Watcher):
             metric = self._objective.metric
             value = row.metrics.get(metric, row.valid_loss)
             text += f"epoch {row.epoch}/{self._plan.epochs}  valid {metric} {value:.4f}"
-        return Text(text, no_wrap=True, overflow="ellipsis")
+        return Text(on_one_line(text), no_wrap=True, overflow="ellipsis")
 
     def _time_line(self) -> str:
         spent = f"  {duration(time.monotonic() - self._began)} so far"

@@ -1,29 +1,34 @@
-"""Tables on a terminal, cut to its width, and in a pipe, in whole lines."""
+"""Tables on a terminal, cut to its width, and in a pipe, in whole lines; nothing is obeyed."""
 
+import sys
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from torchstudy.visible import on_one_line, visible
+
 if TYPE_CHECKING:
     import pandas as pd
+
+MOST_LINES = 10_000  # of a table for eyes; 500,000 took 5 GB and minutes: benchmarks/ledger.py
 
 
 def print_table(title: str, header: list[str], lines: list[list[str]]) -> None:
     """Print lines under a header."""
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in header:
-        shown.add_column(name, min_width=len(name), overflow="fold")
+    for name in map(on_one_line, header):
+        shown.add_column(Text(name), min_width=len(name), overflow="fold")
     for line in lines:
-        shown.add_row(*(Text(cell) for cell in line))
+        shown.add_row(*(Text(on_one_line(cell)) for cell in line))
     console = _console()
     with console.capture() as captured:
         console.print(shown)
     text = "\n".join(line.rstrip() for line in captured.get().splitlines())
-    print(f"{title}\n{text}" if title else text)
+    print(f"{on_one_line(title)}\n{text}" if title else text)
 
 
 def print_frame(found: "pd.DataFrame") -> None:
@@ -31,16 +36,28 @@ def print_frame(found: "pd.DataFrame") -> None:
     from torchstudy.overview import frame_lines
 
     console = _console()
-    header, lines, hidden = frame_lines(found, console.width)
+    header, lines, hidden = frame_lines(found.tail(MOST_LINES), console.width)
     print_table("", header, lines)
+    if len(found) > MOST_LINES:
+        print_text(f"the last {MOST_LINES:,} of {len(found):,} rows (--format csv has all)")
     if hidden:
-        print(f"too wide for this terminal: {', '.join(hidden)} (--format csv has all)")
+        print_text(f"too wide for this terminal: {', '.join(hidden)} (--format csv has all)")
 
 
 def print_wrapped(text: str) -> None:
     """Print a long line, broken at words where a terminal is narrower."""
     width = _console().width
-    print("\n".join(textwrap.wrap(text, width, subsequent_indent="  ")))
+    print("\n".join(textwrap.wrap(on_one_line(text), width, subsequent_indent="  ")))
+
+
+def print_text(text: str, stream: TextIO | None = None) -> None:
+    """Print text that names data, to stdout if nothing else is said; lines stay lines."""
+    print(visible(text), file=stream or sys.stdout)
+
+
+def write_out(text: str) -> None:
+    """Write a table that a program reads: unchanged to a pipe or file, harmless to a terminal."""
+    sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
 
 
 def _console() -> Console:

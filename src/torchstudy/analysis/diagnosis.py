@@ -1,8 +1,9 @@
 """What ails a training, told from its epoch rows, and what would help."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torchstudy.records import Status
@@ -47,6 +48,33 @@ class Diagnosis:
     sentence: str
 
 
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """The epochs of one training by column: `numbers[k]` of a column belongs to `epochs[k]`."""
+
+    epochs: Sequence[int]
+    numbers: Mapping[str, Sequence[float]]
+    _known: dict[str, Curve] = field(default_factory=dict, repr=False)
+
+    def measured(self, column: str) -> Curve:
+        """The finite values of a column by epoch, in order; none without such a column."""
+        if column not in self._known:
+            pairs = zip(self.epochs, self.numbers.get(column, ()), strict=False)
+            self._known[column] = {at: value for at, value in pairs if math.isfinite(value)}
+        return self._known[column]
+
+    def recent(self, column: str) -> list[float]:
+        """The last values of a column, as many as must agree."""
+        return list(self.measured(column).values())[-RECENT:]
+
+    def since(self, place: int) -> "Curves":
+        """The epochs from the place `place` on."""
+        if place == 0:
+            return self
+        numbers = {name: values[place:] for name, values in self.numbers.items()}
+        return Curves(self.epochs[place:], numbers)
+
+
 def diagnose(
     epochs: Sequence[Row], *, status: str = "completed", reason: str = ""
 ) -> Diagnosis | None:
@@ -55,10 +83,14 @@ def diagnose(
     The most serious finding is told, causes before what follows from them. Columns may be missing
     or NaN: what was not measured is not judged. Rows without `epoch` are numbered from 1.
     """
+    return _diagnosed(_curves_of(epochs), status, reason)
+
+
+def _diagnosed(curves: Curves, status: str, reason: str) -> Diagnosis | None:
     if status == Status.DIVERGED.value:
         said = reason or "a number was not finite"
         return Diagnosis(name="exploding", sentence=f"{said}: {CALMER}")
-    current = _current_phase([{"epoch": at, **row} for at, row in enumerate(epochs, start=1)])
+    current = _current_phase(curves)
     for name, examine in EXAMINATIONS.items():
         if name in AT_THE_END and status != Status.COMPLETED.value:
             continue
@@ -77,53 +109,71 @@ def diagnoses(trials: "pd.DataFrame", epochs: "pd.DataFrame") -> "pd.DataFrame":
     reasons = trials["reason"].fillna("").astype(str).tolist()
     keys = zip(*(trials[name].tolist() for name in KEYS), strict=True)
     endings = dict(zip(keys, zip(trials["status"].astype(str), reasons, strict=True), strict=True))
-    rows = _rows_by_training(epochs)
+    curves = _curves_by_training(epochs)
     found = []
-    for key in dict.fromkeys([*endings, *rows]):
+    for key in dict.fromkeys([*endings, *curves]):
         status, reason = endings.get(key, (Status.COMPLETED.value, ""))
-        diagnosis = diagnose(rows.get(key, []), status=status, reason=reason)
+        diagnosis = _diagnosed(curves.get(key, Curves((), {})), status, reason)
         if diagnosis:
             found.append((*key, diagnosis.name, diagnosis.sentence))
     return pd.DataFrame(found, columns=[*KEYS, "name", "sentence"])
 
 
-def _rows_by_training(epochs: "pd.DataFrame") -> dict[tuple[Any, ...], list[Row]]:
-    """The rows of every training, in the order of their epochs."""
+def _curves_of(rows: Sequence[Row]) -> Curves:
+    epochs = [int(row.get("epoch", at)) for at, row in enumerate(rows, start=1)]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return Curves(epochs, {name: [_number(row.get(name)) for row in rows] for name in names})
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _curves_by_training(epochs: "pd.DataFrame") -> dict[tuple[Any, ...], Curves]:
+    """The epochs of every training, in order."""
     from torchstudy.analysis.tables import numbers
 
+    order = epochs.sort_values([*KEYS, "epoch"], kind="stable")
+    keys = list(zip(*(order[name].tolist() for name in KEYS), strict=True))
+    first = [place for place, key in enumerate(keys) if place == 0 or key != keys[place - 1]]
+    spans = itertools.pairwise([*first, len(keys)])
+    at = order["epoch"].tolist()
     judged = [name for name in map(str, epochs.columns) if _is_judged(name)]
-    columns = [numbers(epochs, name).tolist() for name in judged]
-    keys = zip(*(epochs[name].tolist() for name in KEYS), strict=True)
-    found: dict[tuple[Any, ...], list[Row]] = {}
-    for key, values in zip(keys, zip(*columns, strict=True), strict=True):
-        found.setdefault(key, []).append(dict(zip(judged, values, strict=True)))
-    return {key: sorted(rows, key=lambda row: row["epoch"]) for key, rows in found.items()}
+    columns = {name: numbers(order, name).to_numpy() for name in judged}
+    return {
+        keys[begin]: Curves(
+            at[begin:end],
+            {name: values[begin:end].tolist() for name, values in columns.items()},
+        )
+        for begin, end in spans
+    }
 
 
 def _is_judged(column: str) -> bool:
     """Whether a column may tell something: text and times do not."""
-    return column == "epoch" or column.startswith(("train_", "valid_", "health_"))
+    return column.startswith(("train_", "valid_", "health_"))
 
 
-def _current_phase(epochs: Sequence[Row]) -> Sequence[Row]:
+def _current_phase(curves: Curves) -> Curves:
     """The last rows in which the same phases trained: losses of other phases do not compare."""
-    first = len(epochs)
-    while first and _phases(epochs[first - 1]) == _phases(epochs[-1]):
+    phases = [name for name in curves.numbers if name.startswith("train_loss_")]
+    if not phases:
+        return curves
+    trained = [
+        tuple(math.isnan(curves.numbers[name][place]) for name in phases)
+        for place in range(len(curves.epochs))
+    ]
+    first = len(trained)
+    while first and trained[first - 1] == trained[-1]:
         first -= 1
-    return epochs[first:]
+    return curves.since(first)
 
 
-def _phases(row: Row) -> set[str]:
-    """The columns of the phases that took part in an epoch."""
-    phases = (name for name in row if name.startswith("train_loss_"))
-    return {name for name in phases if not math.isnan(row[name])}
-
-
-def _exploding(epochs: Sequence[Row]) -> str | None:
-    losses = _train_losses(epochs)
+def _exploding(curves: Curves) -> str | None:
+    losses = _train_losses(curves)
     if not losses:
         return None
-    start, worst = _start(epochs), max(losses, key=losses.__getitem__)
+    start, worst = _start(curves), max(losses, key=losses.__getitem__)
     if losses[worst] <= EXPLODED * start or _last(losses) <= RETURNED * start:
         return None
     return (
@@ -132,8 +182,8 @@ def _exploding(epochs: Sequence[Row]) -> str | None:
     )
 
 
-def _discriminator_wins(epochs: Sequence[Row]) -> str | None:
-    real, fake = _recent(epochs, "valid_real_score"), _recent(epochs, "valid_fake_score")
+def _discriminator_wins(curves: Curves) -> str | None:
+    real, fake = curves.recent("valid_real_score"), curves.recent("valid_fake_score")
     is_sure = _all(value > CERTAIN for value in real) and _all(
         value < 1 - CERTAIN for value in fake
     )
@@ -146,25 +196,25 @@ def _discriminator_wins(epochs: Sequence[Row]) -> str | None:
     )
 
 
-def _collapse(epochs: Sequence[Row]) -> str | None:
-    coverage = _recent(epochs, "valid_coverage")
-    distance = _recent(epochs, "valid_kernel_distance")
-    if len(epochs) < SETTLED or not coverage:
+def _collapse(curves: Curves) -> str | None:
+    coverage = curves.recent("valid_coverage")
+    distance = curves.recent("valid_kernel_distance")
+    if len(curves.epochs) < SETTLED or not coverage:
         return None
     is_far = _all(value > FAR for value in distance)
     is_far = is_far and _all(value < PARTLY_COVERED for value in coverage)
-    is_flagged = _all(value > 0 for value in _recent(epochs, "valid_flagged"))
+    is_flagged = _all(value > 0 for value in curves.recent("valid_flagged"))
     if not is_far and not is_flagged and not _all(value < COVERED for value in coverage):
         return None
     return (
-        f"generated images cover {coverage[-1]:.0%} of the real ones after {len(epochs)} "
+        f"generated images cover {coverage[-1]:.0%} of the real ones after {len(curves.epochs)} "
         "epochs, so they repeat each other, are of few kinds or like nothing real: try a smaller "
         "learning rate, less momentum (beta1 0.5) or more epochs"
     )
 
 
-def _dead_units(epochs: Sequence[Row]) -> str | None:
-    share = _recent(epochs, "health_dead_share")
+def _dead_units(curves: Curves) -> str | None:
+    share = curves.recent("health_dead_share")
     if not _all(value > DEAD for value in share):
         return None
     return (
@@ -173,8 +223,8 @@ def _dead_units(epochs: Sequence[Row]) -> str | None:
     )
 
 
-def _saturation(epochs: Sequence[Row]) -> str | None:
-    share = _recent(epochs, "health_saturated_share")
+def _saturation(curves: Curves) -> str | None:
+    share = curves.recent("health_saturated_share")
     if not _all(value > SATURATED for value in share):
         return None
     return (
@@ -184,8 +234,8 @@ def _saturation(epochs: Sequence[Row]) -> str | None:
     )
 
 
-def _vanishing_gradients(epochs: Sequence[Row]) -> str | None:
-    ratio = _recent(epochs, "health_gradient_ratio")
+def _vanishing_gradients(curves: Curves) -> str | None:
+    ratio = curves.recent("health_gradient_ratio")
     if not _all(value < VANISHING for value in ratio):
         return None
     return (
@@ -194,30 +244,30 @@ def _vanishing_gradients(epochs: Sequence[Row]) -> str | None:
     )
 
 
-def _no_learning(epochs: Sequence[Row]) -> str | None:
-    losses = _train_losses(epochs)
-    if len(losses) < SETTLED or not _measured(epochs, "health_first_loss"):
+def _no_learning(curves: Curves) -> str | None:
+    losses = _train_losses(curves)
+    if len(losses) < SETTLED or not curves.measured("health_first_loss"):
         return None
     least = min(losses.values())
-    if least <= UNLEARNED * _start(epochs):
+    if least <= UNLEARNED * _start(curves):
         return None
-    steps = _measured(epochs, "health_update_ratio")
+    steps = curves.measured("health_update_ratio")
     is_slow = bool(steps) and max(steps.values()) < SLOW
     return (
-        f"the training loss began at {_start(epochs):.3g} and was never below {least:.3g} "
+        f"the training loss began at {_start(curves):.3g} and was never below {least:.3g} "
         f"in {len(losses)} epochs: try a {'larger' if is_slow else 'smaller'} learning rate"
         + ("" if is_slow else ", or more capacity")
     )
 
 
-def _overfitting(epochs: Sequence[Row]) -> str | None:
+def _overfitting(curves: Curves) -> str | None:
     """A validation loss well above both its own minimum and the training loss."""
-    train = _train_losses(epochs)
-    valid = _measured(epochs, "valid_reconstruction_error") or _measured(epochs, "valid_loss")
+    train = _train_losses(curves)
+    valid = curves.measured("valid_reconstruction_error") or curves.measured("valid_loss")
     valid = {epoch: value for epoch, value in valid.items() if epoch in train}
     if not valid:
         return None
-    start, lowest = _start(epochs), min(valid, key=valid.__getitem__)
+    start, lowest = _start(curves), min(valid, key=valid.__getitem__)
     first, last = next(iter(valid)), next(reversed(valid))
     is_comparable = valid[first] <= COMPARABLE * start
     is_wide = valid[last] - train[last] > GAP * start
@@ -232,7 +282,7 @@ def _overfitting(epochs: Sequence[Row]) -> str | None:
 
 
 CALMER = "try a smaller learning rate or gradient clipping"
-EXAMINATIONS: dict[str, Callable[[Sequence[Row]], str | None]] = {
+EXAMINATIONS: dict[str, Callable[[Curves], str | None]] = {
     "exploding": _exploding,
     "discriminator_wins": _discriminator_wins,
     "collapse": _collapse,
@@ -245,27 +295,17 @@ EXAMINATIONS: dict[str, Callable[[Sequence[Row]], str | None]] = {
 AT_THE_END = ("collapse",)  # a young generator covers nothing either
 
 
-def _train_losses(epochs: Sequence[Row]) -> Curve:
+def _train_losses(curves: Curves) -> Curve:
     """Training losses; none for a GAN, whose losses are a balance and tell no progress."""
-    if _measured(epochs, "valid_fake_score") or _measured(epochs, "train_loss_generator"):
+    if curves.measured("valid_fake_score") or curves.measured("train_loss_generator"):
         return {}
-    return _measured(epochs, "train_loss")
+    return curves.measured("train_loss")
 
 
-def _start(epochs: Sequence[Row]) -> float:
+def _start(curves: Curves) -> float:
     """The loss of the very first step; where it was not measured, of the first epoch."""
-    first = _measured(epochs, "health_first_loss") or _measured(epochs, "train_loss")
+    first = curves.measured("health_first_loss") or curves.measured("train_loss")
     return next(iter(first.values()))
-
-
-def _measured(epochs: Sequence[Row], column: str) -> Curve:
-    """The finite values of a column by epoch, in order; none where there is no such column."""
-    values = ((int(row["epoch"]), row.get(column)) for row in epochs)
-    return {at: value for at, value in values if value is not None and math.isfinite(value)}
-
-
-def _recent(epochs: Sequence[Row], column: str) -> list[float]:
-    return list(_measured(epochs, column).values())[-RECENT:]
 
 
 def _last(curve: Curve) -> float:

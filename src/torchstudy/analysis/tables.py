@@ -21,6 +21,8 @@ from torchstudy.records import (
     Objective,
     Status,
 )
+from torchstudy.spreadsheets import as_csv
+from torchstudy.visible import storable
 
 PREDICTION_COLUMNS: dict[str, str] = {
     "split": "string",
@@ -123,17 +125,17 @@ def frame(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> p
     table = {name: _typed([row.get(name) for row in rows], kind) for name, kind in columns.items()}
     for name in further:
         values = [row.get(name) for row in rows]
-        table[name] = _typed(values, _kind(values))
+        table[storable(name)] = _typed(values, _kind(values))
     return pd.DataFrame(table, index=pd.RangeIndex(len(rows)))
 
 
 def write_table(table: pd.DataFrame, path_without_suffix: Path) -> None:
-    """Write the table as `.parquet` and as `.csv`, each all or nothing."""
+    """Write the table as `.parquet` and as `.csv` (see `as_csv`), each all or nothing."""
     name = path_without_suffix.name
     with written_aside(path_without_suffix.with_name(f"{name}.parquet")) as aside:
         table.to_parquet(aside, index=False)
     with written_aside(path_without_suffix.with_name(f"{name}.csv")) as aside:
-        table.to_csv(aside, index=False, lineterminator="\n")
+        aside.write_text(as_csv(table), encoding="utf-8", newline="")
 
 
 def numbers(table: pd.DataFrame, column: str) -> "pd.Series[float]":
@@ -289,7 +291,9 @@ def _table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame | None:
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's own errors derive from these
-        raise StudyError(f"{path} is damaged or not Parquet: {error}") from error
+        raise StudyError(
+            f"{path} is damaged or not Parquet ({error}); `optimize run` writes it again"
+        ) from error
     absent = [name for name in columns if name not in table]
     if missing := [name for name in absent if name not in LATER_COLUMNS]:
         raise StudyError(f"{path} lacks the column(s) {', '.join(missing)}")
@@ -326,7 +330,7 @@ def _typed(values: list[Any], kind: str) -> "pd.Series[Any]":
         times = pd.to_datetime(pd.Series(stamps, dtype=object), utc=True, format="ISO8601")
         return times.dt.as_unit("us")
     if kind == "string":
-        present = [None if value is None else str(value) for value in present]
+        present = [None if value is None else storable(str(value)) for value in present]
     if kind == "float64":
         present = [np.nan if value is None else float(value) for value in present]
     return pd.Series(present, dtype=kind)

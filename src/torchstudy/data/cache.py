@@ -19,9 +19,9 @@ from torchstudy.data.listing import BadImage, Listing, Rows
 from torchstudy.data.memory import are_too_large
 from torchstudy.data.streaming import Files
 from torchstudy.errors import DataError
-from torchstudy.files import cache_folder, discard
+from torchstudy.files import cache_folder, digest_of, discard
 
-FORMAT = 1  # raised whenever decoding, hashing, grouping or the files below change
+FORMAT = 2  # raised whenever decoding, hashing, grouping or the files below change
 SKETCH_SIZE = 1024
 COPY_ROWS = 1024
 META = "meta.json"
@@ -30,7 +30,10 @@ ARRAYS = ("labels", "parts", "hashes", "groups", "moments")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A complete folder of the cache, kept there while this lives, and what its meta.json says."""
+    """A complete folder of the cache, kept there while this lives, and what its meta.json says.
+
+    `was_damaged`: it was there, not as it had been written, and has been made again.
+    """
 
     folder: Path
     bad: tuple[BadImage, ...]
@@ -38,6 +41,7 @@ class Entry:
     fingerprint: str
     sketch: tuple[int, ...]
     hold: Hold | None = None
+    was_damaged: bool = False
 
     def rows(self, listing: Listing) -> Rows | None:
         """The columns of a listing's table, without the items that were left out."""
@@ -82,21 +86,25 @@ def entry_for(
         entry = read_entry(folder)
         if entry is not None and (keep_bad or not entry.bad):
             return entry
+        was_damaged = entry is None and folder.exists()
         discard(folder)
         with building(folder) as aside:
             _build(aside, listing, shape, progress, keep_pixels=not is_streamed)
         entry = read_entry(folder)
     if entry is None:
         raise DataError(f"data: the cache at {folder} was damaged while it was written; run again")
-    return entry
+    return replace(entry, was_damaged=was_damaged)
 
 
 def read_entry(folder: Path) -> Entry | None:
-    """The entry in `folder`, or None when there is none or a file is not as it was written."""
+    """The entry in `folder`, or None when there is none or a file is not as it was written.
+
+    That is found out here, once in a run, by digests of the files (`digest_of`).
+    """
     holding = hold(folder)
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        sound = all((folder / name).stat().st_size == size for name, size in meta["files"].items())
+        sound = all(digest_of(folder / name) == given for name, given in meta["digests"].items())
         bad = tuple(BadImage(**item) for item in meta["bad"])
         entry = Entry(
             folder=folder,
@@ -181,12 +189,16 @@ def _save_rows(folder: Path, rows: Rows) -> None:
 
 
 def _write_meta(folder: Path, stated: dict[str, object]) -> None:
-    """Write meta.json, last of all, with the size of every file."""
+    """Write meta.json, last of all, with a digest of every file."""
     for entry in os.scandir(folder):
         with open(entry.path, "rb+") as file:
             os.fsync(file.fileno())
-    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
-    (folder / META).write_text(json.dumps({**stated, "files": sizes}), encoding="utf-8")
+    digests = {entry.name: digest_of(Path(entry.path)) for entry in os.scandir(folder)}
+    meta = json.dumps({**stated, "digests": digests})
+    with (folder / META).open("w", encoding="utf-8") as file:
+        file.write(meta)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _keep_rows(path: Path, kept: NDArray[np.int64]) -> None:

@@ -2,11 +2,11 @@
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 from torchstudy.caching import held
 from torchstudy.errors import DataError
@@ -26,10 +26,10 @@ def building(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with held(target):
         _sweep(target.parent)
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        aside = target.with_name(f".{target.name}.{token_hex(8)}.part")
+        aside.mkdir()
         try:
             yield aside
-            aside.chmod(0o755)
             try:
                 os.rename(aside, target)
             except OSError:

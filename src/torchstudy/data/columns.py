@@ -1,5 +1,6 @@
 """What the columns of a table are: numbers, categories, images, the target; and what is wrong."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from torchstudy.data.pictures import SUFFIXES
 from torchstudy.data.spec import Task
-from torchstudy.data.words import numbers_of, word
+from torchstudy.data.words import numbers_of, word, words_of
 from torchstudy.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ MOST_CLASSES = 20  # whole numbers with more distinct values than this are quant
 MOSTLY_NUMBERS = 0.8  # of a column of text: the rest are typing errors
 LONGEST_CATEGORY = 200  # characters; prose is no category, and would fill the memory
 LARGEST = float(np.finfo(np.float32).max)  # networks compute in 32 bits
+MOST_PROBLEMS = 20  # in one message
 SHOWN = 3  # rows named in a message
 PLAIN = {
     "integer": "number",
@@ -58,7 +60,7 @@ def columns_of(
     """
     names = list(table.columns)
     if unknown := [*_name_problems(names, title, target, kinds)]:
-        raise DataError(unknown)
+        raise DataError(_first(unknown, title))
     kind_of = {name: kinds.get(name) or _kind(table[name]) for name in names if name != target}
     chosen = {
         kind: tuple(name for name, of in kind_of.items() if of == kind)
@@ -77,7 +79,7 @@ def columns_of(
     ]
     if not any((*chosen.values(), problems)):
         problems.append(f"data: {title} has no column to predict {target!r} from")
-    return columns, problems
+    return columns, _first(problems, title)
 
 
 def number_problems(column: "pd.Series[Any]", where: str, remedy: str) -> Iterator[str]:
@@ -100,11 +102,19 @@ def rows_with(column: "pd.Series[Any]", chosen: NDArray[np.bool_]) -> str:
     return ", ".join(shown) + _more(len(places))
 
 
+def _first(problems: list[str], title: str) -> list[str]:
+    """The first problems, and how many more there are: a table may have thousands of columns."""
+    more = len(problems) - MOST_PROBLEMS
+    rest = [f"data: {title} has {more} more problems like these"] if more > 0 else []
+    return [*problems[:MOST_PROBLEMS], *rest]
+
+
 def _name_problems(
     names: Sequence[str], title: str, target: str, kinds: Mapping[str, str]
 ) -> Iterator[str]:
-    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
-        yield f"data: {title} has the column {name!r} twice"
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield f"data: {title} has the column {name!r} twice"
     for role, name in (("target", target), *(("columns", name) for name in kinds)):
         if name not in names:
             hint = did_you_mean(name, names)
@@ -168,7 +178,8 @@ def _target_problems(
     target: "pd.Series[Any]", title: str, task: Task, *, log_target: bool
 ) -> Iterator[str]:
     where = f"data: target {target.name!r} of {title}"
-    if (missing := target.isna().to_numpy()).any():
+    missing = np.array([not entry for entry in words_of(target)])
+    if missing.any():
         places = np.flatnonzero(missing)
         shown = ", ".join(f"row {at + 1}" for at in places[:SHOWN])
         yield f"{where} is missing in {shown}{_more(len(places))}; complete or remove them"

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from torchstudy.data.spec import DataSpec
 
 if TYPE_CHECKING:
     from torchstudy.data.decoding import Progress
+
+REBUILT = "what the cache had of them was damaged, and has been made again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,8 @@ def prepare(images: Images, *, seed: int, progress: "Progress | None" = None) ->
     from torchstudy.data.preparing import prepared  # opening needs no Pillow
 
     entry, split_file = prepared(images, seed=seed, progress=progress)
-    return open_data(DataHandle(folder=entry.folder, split_file=split_file))
+    data = open_data(DataHandle(folder=entry.folder, split_file=split_file))
+    return replace(data, notes=(*data.notes, REBUILT)) if entry.was_damaged else data
 
 
 def open_data(handle: DataHandle) -> ImageData:

@@ -3,16 +3,16 @@
 import hashlib
 import os
 import stat
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from torchstudy.data.listing import BadImage, Listing, Part, Read, printable
-from torchstudy.data.pictures import SUFFIXES, is_grey_file, open_picture
+from torchstudy.data.listing import BadImage, Listing, Part, Read
+from torchstudy.data.pictures import SUFFIXES, all_grey, open_picture
 from torchstudy.data.stamps import stamped
 from torchstudy.errors import DataError, did_you_mean
+from torchstudy.visible import storable
 
 TRAIN_NAMES = ("train",)
 VALID_NAMES = ("val", "valid", "validation")
@@ -56,7 +56,7 @@ def folder_listing(root: Path, title: str) -> Listing:
         found.problems.append(f"data: {title!r} holds no {what}; give {LAYOUT}")
     if found.problems:
         raise DataError(found.problems)
-    return _listing(sorted(rows), tuple(map(printable, classes)), title, tuple(found.bad))
+    return _listing(sorted(rows), tuple(map(storable, classes)), title, tuple(found.bad))
 
 
 def visible(folder: Path) -> list[os.DirEntry[str]]:
@@ -83,13 +83,13 @@ def _listing(
     return Listing(
         title=title,
         classes=classes,
-        names=[printable(row[0]) for row in rows],
+        names=[storable(row[0]) for row in rows],
         labels=np.array([row[3] for row in rows], dtype=np.int64),
         parts=np.array([row[4] for row in rows], dtype=np.int8),
         shape=None,
         stamp=digest.hexdigest(),
         reader=lambda: _reader(paths),
-        is_grey=lambda: _all_grey(paths),
+        is_grey=lambda: all_grey(paths),
         bad=bad,
         paths=paths,
     )
@@ -97,12 +97,6 @@ def _listing(
 
 def _reader(paths: list[str]) -> Read:
     return lambda item: open_picture(paths[item])
-
-
-def _all_grey(paths: list[str]) -> bool:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, on odd headers
-        return all(is_grey_file(path) for path in paths)
 
 
 def _layout(root: Path, found: _Found) -> list[_Group]:
@@ -145,7 +139,7 @@ def _classes(layout: list[_Group], found: _Found) -> dict[str, int]:
 
 
 def _difference(have: str, lack: str, names: list[str], known: set[str], limit: int = 8) -> str:
-    shown = ", ".join(repr(printable(name)) for name in names[:limit])
+    shown = ", ".join(repr(storable(name)) for name in names[:limit])
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     hint = did_you_mean(names[0], known) if len(names) == 1 else ""
     noun = "class folder" if len(names) == 1 else "class folders"
@@ -156,7 +150,7 @@ def _folders(folder: Path, root: Path, found: _Found) -> list[Path]:
     """The folders directly in `folder`; links to folders are noted as bad, not followed."""
     children = []
     for entry in _entries(folder, found):
-        if entry.is_symlink() and entry.is_dir():
+        if _links_to_folder(entry):
             _note_bad(entry, root, "a link to a folder, which is not followed", found)
         elif entry.is_dir(follow_symlinks=False):
             children.append(Path(entry.path))
@@ -169,7 +163,7 @@ def _collect(folder: Path, root: Path, found: _Found) -> None:
         for entry in _entries(waiting.pop(), found):
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(Path(entry.path))
-            elif entry.is_symlink() and entry.is_dir():
+            elif _links_to_folder(entry):
                 _note_bad(entry, root, "a link to a folder, which is not followed", found)
             elif entry.name.lower().endswith(SUFFIXES):
                 _add(entry, root, found)
@@ -190,8 +184,12 @@ def _add(entry: os.DirEntry[str], root: Path, found: _Found) -> None:
         found.files.append((name, entry.path, stamped(name, status)))
 
 
+def _links_to_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and os.path.isdir(entry.path)  # False for links that go in circles
+
+
 def _note_bad(entry: os.DirEntry[str], root: Path, reason: str, found: _Found) -> None:
-    found.bad.append(BadImage(name=printable(_name(entry, root)), reason=reason))
+    found.bad.append(BadImage(name=storable(_name(entry, root)), reason=reason))
 
 
 def _name(entry: os.DirEntry[str], root: Path) -> str:
@@ -202,5 +200,5 @@ def _entries(folder: Path, found: _Found) -> list[os.DirEntry[str]]:
     try:
         return visible(folder)
     except OSError as error:
-        found.problems.append(f"data: {printable(str(folder))} cannot be read ({error.strerror})")
+        found.problems.append(f"data: {storable(str(folder))} cannot be read ({error.strerror})")
         return []

@@ -11,6 +11,7 @@ from torchstudy.data.images import Images, source_title
 from torchstudy.data.listing import Listing
 from torchstudy.data.tables import frame_listing, quantile_bins
 from torchstudy.errors import DataError
+from torchstudy.visible import storable
 
 
 def function_listing(function: Callable[[], Any], images: Images) -> Listing:
@@ -48,7 +49,7 @@ def _image_listing(title: str, made: object) -> Listing:
         values = labels.astype(np.float64)
         return array_listing(title, pixels, quantile_bins(values), (), values=values)
     named, codes = np.unique(labels, return_inverse=True)
-    classes = tuple(str(value) for value in named.tolist())
+    classes = tuple(storable(str(value)) for value in named.tolist())
     return array_listing(title, pixels, codes.astype(np.int64), classes)
 
 

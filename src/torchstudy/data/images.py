@@ -30,9 +30,9 @@ class Images:
     With `target`, the name of the column to predict, the source is a table: a CSV file, a folder or
     archive that holds one, or a function returning a DataFrame. `columns` says what its columns are
     where that is not plain: `{"zipcode": "category", "id": "ignore"}`, or "number", or "image" for
-    paths of images, relative to the CSV file; a row may have several. `task` is "classification" or
-    "regression", by default what the target looks like; with `log_target` its natural logarithm is
-    predicted.
+    paths of images, relative to the CSV file and below its folder (those of a function's table may
+    lie anywhere); a row may have several. `task` is "classification" or "regression", by default
+    what the target looks like; with `log_target` its natural logarithm is predicted.
     """
 
     source: Source

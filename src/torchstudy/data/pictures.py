@@ -2,6 +2,8 @@
 
 import hashlib
 import struct
+import warnings
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +44,13 @@ def is_grey_file(path: str) -> bool:
             return image.mode in GREY_MODES
     except Exception:  # damaged headers raise anything from OSError to struct.error
         return True
+
+
+def all_grey(paths: Iterable[str]) -> bool:
+    """Whether no header says colour."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, on odd headers
+        return all(map(is_grey_file, paths))
 
 
 def plain(image: Image.Image) -> Image.Image:

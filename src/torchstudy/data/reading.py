@@ -1,5 +1,6 @@
 """How a CSV file becomes a table: found in a folder, read as UTF-8, its header as it is written."""
 
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,16 @@ def csv_in(folder: Path, title: str) -> Path:
     """The only CSV file at the top of a folder, or of the only folder in it."""
     place = folder
     while True:
-        entries = visible(place)
-        found = [Path(entry.path) for entry in entries if entry.name.lower().endswith(".csv")]
+        entries = _entries(place, title)
+        inner = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+        folders = {entry.name for entry in inner}
+        files = [entry for entry in entries if entry.name not in folders]
+        found = [Path(entry.path) for entry in files if entry.name.lower().endswith(".csv")]
         if len(found) == 1:
             return found[0]
         if found:
             names = ", ".join(repr(path.name) for path in found[:5])
             raise DataError(f"data: {title!r} holds several CSV files ({names}); name one of them")
-        inner = [entry for entry in entries if entry.is_dir()]
         if len(inner) != 1:
             raise DataError(
                 f"data: target= is given, but {title!r} holds no CSV file; add one, or leave "
@@ -33,11 +36,20 @@ def csv_in(folder: Path, title: str) -> Path:
         place = Path(inner[0].path)
 
 
+def _entries(folder: Path, title: str) -> list[os.DirEntry[str]]:
+    try:
+        return visible(folder)
+    except OSError as error:
+        raise DataError(f"data: {title!r} cannot be read ({error.strerror})") from None
+
+
 def csv_table(path: Path, title: str) -> tuple["pd.DataFrame", tuple[str, ...]]:
     """The table of a CSV file with a header, UTF-8 with or without mark, and notes on it.
 
     Columns without a name are left out: they are the row numbers that pandas and R write.
     """
+    if not path.is_file():
+        raise DataError(f"data: {title} is no regular file, so it is no CSV table")
     header, table = _read(path, title)
     if len(header) == 1 and (used := [mark for mark in OTHER_SEPARATORS if mark in header[0]]):
         raise DataError(

@@ -173,5 +173,9 @@ def _offered(folder: Path, suffixes: tuple[str, ...], limit: int = 1000) -> list
         entries = visible(folder)[:limit]
     except OSError:  # a data folder that is not there offers nothing
         return []
-    names = [entry.name for entry in entries if entry.is_dir() or entry.name.endswith(suffixes)]
+    names = [
+        entry.name
+        for entry in entries
+        if os.path.isdir(entry.path) or entry.name.endswith(suffixes)
+    ]
     return [next((n[: -len(s)] for s in SUFFIXES if n.lower().endswith(s)), n) for n in names]

@@ -3,17 +3,17 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from torchstudy.data.columnimages import Pictures, pictures_of
 from torchstudy.data.columns import Columns, columns_of
 from torchstudy.data.images import Images
-from torchstudy.data.listing import BadImage, Listing, Part, Rows, bad_images, printable
-from torchstudy.data.pictures import is_grey_file, open_picture
+from torchstudy.data.listing import Listing, Part, Rows, bad_images
+from torchstudy.data.pictures import all_grey, open_picture
 from torchstudy.data.reading import csv_table
 from torchstudy.data.stamps import stamped
 from torchstudy.data.words import in_numbers, in_words, numbers_of, text_names, words_of
@@ -27,20 +27,10 @@ BINS = 10  # of a quantity, so that splits have alike targets
 ITEMS_PER_BIN = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pictures:
-    """The images of the rows in `kept`, row by row, and those that are not there."""
-
-    kept: list[int]
-    paths: list[str]
-    names: list[str]
-    bad: tuple[BadImage, ...]
-
-
 def csv_listing(path: Path, title: str, images: Images) -> Listing:
     """The rows of a CSV file; paths of images are below its folder. DataError lists problems."""
     table, notes = csv_table(path, title)
-    return _listing(table, title, images, folder=path.parent, notes=notes)
+    return _listing(table, title, images, folder=path.parent, notes=notes, must_be_below=True)
 
 
 def frame_listing(table: "pd.DataFrame", title: str, images: Images) -> Listing:
@@ -55,6 +45,7 @@ def _listing(
     *,
     folder: Path,
     notes: tuple[str, ...] = (),
+    must_be_below: bool = False,
 ) -> Listing:
     assert images.target is not None
     if table.empty:
@@ -67,7 +58,7 @@ def _listing(
         task=images.task,
         log_target=images.log_target,
     )
-    pictures = _pictures(table, columns.images, folder)
+    pictures = pictures_of(table, columns.images, folder, must_be_below=must_be_below)
     if pictures.bad and images.on_bad_image == "error":
         problems.append(bad_images(pictures.bad))
     if problems:
@@ -83,7 +74,7 @@ def _listing(
         shape=None if columns.images else (0, 0, 0),
         stamp=_stamp((FORMAT, title, columns, classes), rows, labels, pictures),
         reader=lambda: lambda image: open_picture(pictures.paths[image]),
-        is_grey=lambda: all(map(is_grey_file, pictures.paths)),
+        is_grey=lambda: all_grey(pictures.paths),
         bad=pictures.bad,
         target=f"log {columns.target}" if images.log_target else columns.target,
         views=max(1, len(columns.images)),
@@ -93,27 +84,6 @@ def _listing(
         noun="rows",
         notes=notes,
     )
-
-
-def _pictures(table: "pd.DataFrame", columns: tuple[str, ...], folder: Path) -> _Pictures:
-    given = in_words(table, columns)
-    kept: list[int] = []
-    paths: list[str] = []
-    names: list[str] = []
-    bad: list[BadImage] = []
-    for row, own in enumerate(given.tolist()):
-        own_paths = [str(folder / name) if name else "" for name in own]
-        own_names = [f"row {row + 1}, {printable(name)}" for name in own]
-        wrong = [at for at, path in enumerate(own_paths) if not os.path.isfile(path)]
-        for at in wrong:
-            name = own_names[at] if own[at] else f"row {row + 1}, column {columns[at]}"
-            reason = "no such file" if own[at] else "names no image"
-            bad.append(BadImage(name=name, reason=reason))
-        if not wrong:
-            kept.append(row)
-            paths += own_paths
-            names += own_names
-    return _Pictures(kept=kept, paths=paths, names=names, bad=tuple(bad))
 
 
 def _rows(
@@ -157,7 +127,7 @@ def quantile_bins(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _stamp(
-    context: Sequence[object], rows: Rows, labels: NDArray[np.int64], pictures: _Pictures
+    context: Sequence[object], rows: Rows, labels: NDArray[np.int64], pictures: Pictures
 ) -> str:
     """What identifies the rows, their target, and the state of every image."""
     digest = hashlib.sha256(repr((*context, pictures.names, pictures.bad)).encode())

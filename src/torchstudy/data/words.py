@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from torchstudy.visible import storable
+
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def text_names(table: "pd.DataFrame") -> "pd.DataFrame":
     """The table with names of columns that are text; the given one stays as it is."""
-    return table.set_axis([str(name) for name in table.columns], axis=1)
+    return table.set_axis([storable(str(name)) for name in table.columns], axis=1)
 
 
 def in_words(table: "pd.DataFrame", names: Sequence[str]) -> NDArray[np.str_]:
@@ -31,7 +33,7 @@ def word(value: object) -> str:
     """A value as text: 85255.0, which pandas makes of 85255 beside a gap, is 85255 again."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip()
+    return storable(str(value).strip())
 
 
 def in_numbers(table: "pd.DataFrame", names: Sequence[str]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from typing_extensions import override
 from torchstudy.data.dataset import ImageData
 from torchstudy.records import Epoch, Objective, Outcome, Purpose, Status, Trial
 from torchstudy.study import Study
+from torchstudy.visible import visible
 
 if TYPE_CHECKING:
     from torchstudy.execution.schedule import Schedule
@@ -160,7 +161,7 @@ class PlainLines(Watcher):
             self._say(f"report: {report}")
 
     def _say(self, text: str) -> None:
-        print(text, file=self._stream or sys.stdout, flush=True)
+        print(visible(text), file=self._stream or sys.stdout, flush=True)
 
 
 def plan_of(schedule: "Schedule") -> Plan:

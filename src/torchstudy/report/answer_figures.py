@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from torchstudy.report.axes import label, line_axis
 from torchstudy.report.figures import blank
-from torchstudy.report.formats import quantity
+from torchstudy.report.formats import quantity, shortened
 from torchstudy.report.looks import HEAT, Look, class_look
 
 CELL = 32  # pixels of a cell's side, where there is room
@@ -84,8 +84,8 @@ def predicted(table: pd.DataFrame, target: str, look: Look) -> go.Figure:
             ],
         )
     )
-    figure.update_xaxes(**line_axis(f"True {label(target)}"), range=ends, nticks=7)
-    figure.update_yaxes(**line_axis(f"Predicted {label(target)}"), range=ends, nticks=7)
+    figure.update_xaxes(**line_axis(f"True {shortened(target, 28)}"), range=ends, nticks=7)
+    figure.update_yaxes(**line_axis(f"Predicted {shortened(target, 28)}"), range=ends, nticks=7)
     figure.update_layout(showlegend=False)
     return figure
 

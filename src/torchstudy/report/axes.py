@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torchstudy.report.formats import MINUS, Metric, duration, quantity, shortened
+from torchstudy.visible import visible
 
 DIGITS = ((1,), (1, 2, 5), (1, 2, 3, 5, 7), (1, 2, 3, 4, 5, 6, 7, 8, 9))
 FEWEST_TICKS = 4
@@ -98,8 +99,12 @@ def unit_of(seconds: float) -> tuple[str, float]:
 
 
 def line_axis(title: str) -> dict[str, Any]:
-    """A plain axis in the page's colours; a long title has several lines, for narrow screens."""
-    lines = "<br>".join(textwrap.wrap(title, TITLE_WIDTH, break_long_words=False))
+    """A plain axis in the page's colours; a long title has several lines, for narrow screens.
+
+    The title is plain text: nothing in it is markup.
+    """
+    wrapped = textwrap.wrap(visible(title), TITLE_WIDTH, break_long_words=False)
+    lines = "<br>".join(map(_plain, wrapped))
     return {
         "title": {"text": lines, "font": {"size": 13}, "standoff": 8},
         "gridcolor": "var(--grid)",
@@ -112,4 +117,9 @@ def line_axis(title: str) -> dict[str, Any]:
 
 def label(name: str, length: int = 28) -> str:
     """A name as plotly text: short, and with nothing that plotly would take for markup."""
-    return html.escape(shortened(name, length), quote=False)
+    return _plain(shortened(name, length))
+
+
+def _plain(text: str) -> str:
+    """Text in which plotly finds neither tags nor, between dollar signs, formulas."""
+    return html.escape(text, quote=False).replace("$", "&#36;")

@@ -11,6 +11,7 @@ from torchstudy.report import figures, sentences
 from torchstudy.report.axes import scale_of
 from torchstudy.report.formats import called, capital, shortened
 from torchstudy.report.looks import status_words
+from torchstudy.report.provenance import environment_sentences, has_several
 from torchstudy.report.sections import Content, Table
 from torchstudy.report.settings import fixed, shown_columns, space_rows
 from torchstudy.report.story import Story
@@ -73,6 +74,7 @@ def method(story: Story) -> Content:
         ("Machine", _machine_facts(summary.get("machine") or {})),
     ]
     notes = list((summary.get("data") or {}).get("notes") or [])
+    notes += environment_sentences(story)
     context = {
         "facts": facts,
         "spaces": spaces,
@@ -98,6 +100,8 @@ def _trial_data(story: Story) -> dict[str, Any]:
     for name in shown_columns(story):
         is_number = pd.api.types.is_numeric_dtype(table[name]) and table[name].dtype != "boolean"
         columns.append((name, name.removeprefix(CONFIG), "number" if is_number else "text"))
+    if has_several(story):
+        columns.append(("environment", "Environment", "text"))
     columns.append(("reason", "Reason", "text"))
     if "diagnosis" in table:
         columns.append(("diagnosis", "Diagnosis", "text"))

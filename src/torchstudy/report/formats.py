@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from torchstudy.records import COSTS, Direction, Objective
+from torchstudy.visible import visible
 
 ABSENT = "\u2013"  # en dash
 MINUS = "\u2212"
@@ -135,7 +136,7 @@ class Metric:
 
     @property
     def _kind(self) -> Kind:
-        return KINDS.get(self.name) or Kind(words=self.name.replace("_", " "))
+        return KINDS.get(self.name) or Kind(words=called(self.name.replace("_", " ")))
 
     def _number(self, value: float) -> str:
         decimals = self._kind.decimals
@@ -208,8 +209,11 @@ def joined(words: list[str]) -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """The text, cut to `length` characters with an ellipsis; line breaks become spaces."""
-    flat = " ".join(text.split())
+    """The text, cut to `length` characters with an ellipsis; line breaks become spaces.
+
+    Hidden characters become escapes.
+    """
+    flat = visible(" ".join(text.split()))
     return flat if len(flat) <= length else f"{flat[: length - 1]}…"
 
 

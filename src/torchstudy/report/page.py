@@ -16,6 +16,7 @@ from torchstudy.report.figures import drawable
 from torchstudy.report.packing import packed, packed_json, plotly_script, policy
 from torchstudy.report.sections import Content
 from torchstudy.report.story import Story
+from torchstudy.visible import visible
 
 HERE = Path(__file__).parent
 
@@ -123,11 +124,17 @@ def _body(section: Section, story: Story, figures: dict[str, Any], data: dict[st
     return Markup(body)
 
 
+def _harmless(value: Any) -> Any:
+    """What a template writes: text with its hidden characters as escapes, all else as it is."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 @functools.cache
 def _templates() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
+        finalize=_harmless,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -101,6 +101,15 @@
     integer: (value) => value.toLocaleString("en-US"),
     percent: (value) => `${(100 * value).toFixed(2)}%`,
   };
+  // Hidden characters as escapes, as in the rest of the page.
+  const visible = (text) => text.replace(/(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\u2028\u2029]/gu,
+    (letter) => {
+      const code = letter.codePointAt(0);
+      const digits = code < 0x100 ? 2 : code < 0x10000 ? 4 : 8;
+      const known = { "\t": "\\t", "\r": "\\r" }[letter];
+      return known ?? `\\${{ 2: "x", 4: "u", 8: "U" }[digits]}${code.toString(16).padStart(digits, "0")}`;
+    });
+  const FORMULA = /^[ \t\r\n\u00a0\ufeff]*[=+\-@]|^[\t\r\n]/; // as spreadsheets.py has it
   const isNumeric = (kind) => kind in WRITTEN;
 
   function trialTable(table) {
@@ -115,9 +124,9 @@
 
     const written = (value, column) => {
       if (value === null) return "";
-      if (column.kind === "family") return table.families[value].name;
+      if (column.kind === "family") return visible(table.families[value].name);
       if (column.kind === "status") return table.words[value];
-      return isNumeric(column.kind) ? WRITTEN[column.kind](value) : String(value);
+      return isNumeric(column.kind) ? WRITTEN[column.kind](value) : visible(String(value));
     };
     const haystacks = table.rows.map((row) => row
       .map((value, place) => `${value ?? ""} ${written(value, table.columns[place])}`)
@@ -171,7 +180,7 @@
         if (isSorted) th.setAttribute("aria-sort", sort.falls ? "descending" : "ascending");
         button.type = "button";
         button.dataset.column = place;
-        button.textContent = column.label + (isSorted ? (sort.falls ? " \u25BE" : " \u25B4") : "");
+        button.textContent = visible(column.label) + (isSorted ? (sort.falls ? " \u25BE" : " \u25B4") : "");
         th.append(button);
         row.append(th);
       });
@@ -209,13 +218,13 @@
       const quoted = (value) => {
         if (value === null) return "";
         if (typeof value !== "string") return String(value);
-        const safe = /^[\s]*[=+\-@]|^[\t\r\n]/.test(value) ? `'${value}` : value;
+        const safe = FORMULA.test(value) ? `'${value}` : value;
         return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
       };
       const lines = [columns.map(([column]) => quoted(column.key)), ...rows.map((row) =>
         columns.map(([column, place]) => {
           const value = table.rows[row][place];
-          return quoted(column.kind === "family" ? written(value, column) : value);
+          return quoted(column.kind === "family" ? table.families[value].name : value);
         }))];
       const blob = new Blob([`${lines.map((line) => line.join(",")).join("\n")}\n`],
         { type: "text/csv;charset=utf-8" });
