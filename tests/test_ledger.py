@@ -2,11 +2,13 @@ import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
+from tests.postgres import KINDS, new_url
 
 from torchstudy.errors import RunError, StudyChanged, StudyClaimed, StudyError
 from torchstudy.execution import schema
@@ -31,25 +33,46 @@ def epoch(number: int) -> Epoch:
     )
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'studies.sqlite'}"
+@pytest.fixture(params=KINDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return new_url(request.param, tmp_path)
 
 
 @pytest.fixture
-def ledger(url: str) -> Ledger:
+def ledger(url: str) -> Iterator[Ledger]:
     ledger = Ledger(url)
     ledger.claim("digits", DECLARATION)
     ledger.propose("digits", [Trial(family="CNN", number=0, config={"width": 8}, origin="recipe")])
-    return ledger
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def reader(url: str, ledger: Ledger) -> Iterator[Ledger]:
+    reader = Ledger(url, read_only=True)
+    yield reader
+    reader.close()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return new_url("sqlite", tmp_path)
+
+
+@pytest.fixture
+def sqlite_ledger(sqlite_url: str) -> Iterator[Ledger]:
+    ledger = Ledger(sqlite_url)
+    ledger.claim("digits", DECLARATION)
+    yield ledger
+    ledger.close()
 
 
 def claimed_by(ledger: Ledger, owner: Owner) -> None:
-    with ledger._writing() as connection:
+    with ledger.database.writing() as connection:
         connection.execute(update(schema.studies).values(owner=json.dumps(asdict(owner))))
 
 
-def test_what_was_written_is_read_by_another_connection(ledger: Ledger, url: str) -> None:
+def test_what_was_written_is_read_by_another_connection(ledger: Ledger, reader: Ledger) -> None:
     attempt = ledger.begin("digits", KEY, "search", "here:1")
     assert ledger.add_epoch("digits", KEY, attempt, epoch(1))
     outcome = Outcome(
@@ -60,8 +83,7 @@ def test_what_was_written_is_read_by_another_connection(ledger: Ledger, url: str
         metrics={"valid_accuracy": 0.25},
     )
     assert ledger.end("digits", KEY, attempt, outcome, 2.5)
-    other = Ledger(url)
-    (training,) = other.trainings("digits", "search")
+    (training,) = reader.trainings("digits", "search")
     assert training.status is Status.COMPLETED
     assert training.trial == Trial(family="CNN", number=0, config={"width": 8}, origin="recipe")
     assert (training.seconds, training.parameters, training.metrics["valid_accuracy"]) == (
@@ -69,7 +91,7 @@ def test_what_was_written_is_read_by_another_connection(ledger: Ledger, url: str
         7,
         0.25,
     )
-    ((key, row),) = other.epochs("digits")
+    ((key, row),) = reader.epochs("digits")
     assert key == KEY
     assert str(row) == str(epoch(1))  # NaN and all
 
@@ -93,6 +115,16 @@ def test_results_of_an_attempt_that_was_given_up_are_refused(ledger: Ledger) -> 
     assert ledger.trainings("digits")[0].status is Status.DIVERGED
 
 
+def test_the_last_epochs_are_those_of_unfinished_trainings(ledger: Ledger) -> None:
+    attempt = ledger.begin("digits", KEY, "search", "w")
+    assert ledger.last_epochs("digits") == {KEY: 0}
+    for number in (1, 2):
+        ledger.add_epoch("digits", KEY, attempt, epoch(number))
+    assert ledger.last_epochs("digits") == {KEY: 2}
+    ledger.end("digits", KEY, attempt, Outcome(status=Status.COMPLETED), 1.0)
+    assert ledger.last_epochs("digits") == {}
+
+
 def test_seconds_add_up_over_legs(ledger: Ledger) -> None:
     for status in (Status.PAUSED, Status.COMPLETED):
         attempt = ledger.begin("digits", KEY, "search", "w")
@@ -100,6 +132,23 @@ def test_seconds_add_up_over_legs(ledger: Ledger) -> None:
     (training,) = ledger.trainings("digits")
     assert training.seconds == 2.5
     assert training.finished
+
+
+def test_losses_are_counted_and_environments_joined(ledger: Ledger) -> None:
+    for environment, is_lost in (("aa", True), ("aa", True), ("", False), ("bb", False)):
+        attempt = ledger.begin("digits", KEY, "search", "w", environment)
+        outcome = Outcome(status=Status.PAUSED)
+        assert ledger.end("digits", KEY, attempt, outcome, 1.0, is_lost=is_lost)
+    training = ledger.training("digits", KEY)
+    assert (training.losses, training.environment, training.attempt) == (2, "aa+bb", 4)
+
+
+def test_any_text_can_be_a_reason(ledger: Ledger) -> None:
+    attempt = ledger.begin("digits", KEY, "search", "w")
+    said = "NUL \0, half a character \udcff, é, \U0001f600"
+    ledger.end("digits", KEY, attempt, Outcome(status=Status.CRASHED, reason=said), 1.0)
+    kept = "NUL \\x00, half a character \\xff, é, \U0001f600"
+    assert ledger.training("digits", KEY).reason == kept
 
 
 def test_a_study_held_by_a_living_process_is_refused_with_who_and_since_when(
@@ -158,16 +207,16 @@ def test_forgetting_a_study_leaves_others_alone(ledger: Ledger) -> None:
     ledger.forget("digits")
 
 
-def test_a_reader_does_not_wait_for_a_writer(ledger: Ledger, url: str) -> None:
+def test_a_reader_does_not_wait_for_a_writer(ledger: Ledger, reader: Ledger) -> None:
     ledger.begin("digits", KEY, "search", "w")
-    with ledger._writing() as connection:
+    with ledger.database.writing() as connection:
         connection.execute(update(schema.trainings).values(worker="changed"))
-        assert Ledger(url).trainings("digits")[0].worker == "w"
-    assert Ledger(url).trainings("digits")[0].worker == "changed"
+        assert reader.trainings("digits")[0].worker == "w"
+    assert reader.trainings("digits")[0].worker == "changed"
 
 
-def test_the_database_is_durable_and_lets_readers_through(ledger: Ledger) -> None:
-    with ledger._reading() as connection:
+def test_the_database_is_durable_and_lets_readers_through(sqlite_ledger: Ledger) -> None:
+    with sqlite_ledger.database.reading() as connection:
         modes = [
             connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys")
@@ -183,8 +232,8 @@ def test_storage_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         Ledger(f"sqlite:///{tmp_path / 'no.sqlite'}")
 
 
-def test_the_ledger_is_a_plain_sqlite_file(ledger: Ledger, url: str) -> None:
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+def test_the_ledger_is_a_plain_sqlite_file(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
         assert connection.execute("select name, state from studies").fetchall() == [
             ("digits", "running")
         ]

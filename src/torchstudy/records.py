@@ -135,6 +135,8 @@ class Training:
     finished: str
     worker: str
     metrics: Mapping[str, float]
+    losses: int = 0  # attempts whose worker died or hung
+    environment: str = ""  # ids of the environments that worked on it, joined with "+"
 
     @property
     def key(self) -> TrainingKey:
@@ -163,11 +165,13 @@ TRIAL_COLUMNS: dict[str, str] = {
     "started": "datetime64[us, UTC]",
     "finished": "datetime64[us, UTC]",
     "worker": "string",
+    "environment": "string",
     "precision": "string",
     **dict.fromkeys(SECONDS, "float64"),
 }
 """`trials`: then `config.<name>` per hyperparameter, `valid_<metric>` at the last epoch and
-`best_valid_<objective>`, the best epoch's value. `seconds_<part>` are sums over the epochs."""
+`best_valid_<objective>`, the best epoch's value. `seconds_<part>` are sums over the epochs and
+`environment` the ids of what a trial was trained with, joined with "+" (see study.json)."""
 
 EPOCH_COLUMNS: dict[str, str] = {
     "study": "string",
@@ -201,11 +205,12 @@ CONFIRMATION_COLUMNS: dict[str, str] = {
     "started": "datetime64[us, UTC]",
     "finished": "datetime64[us, UTC]",
     "worker": "string",
+    "environment": "string",
 }
 """`confirmation`: one row per fresh training, then `select_<metric>` and `test_<metric>` (NaN
 unless the configuration was chosen: test is read for those alone)."""
 
-LATER_COLUMNS = ("precision", *SECONDS)
+LATER_COLUMNS = ("environment", "precision", *SECONDS)
 """Columns that results of earlier versions may lack; they are read as empty."""
 
 CLOCK_COLUMNS = ("seconds", "started", "finished", "worker", *LATENCIES, *SECONDS)

@@ -1,25 +1,23 @@
 """The database of record: every trial, epoch and outcome, written before anything acts on it."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy import delete, insert, select
 
-from torchstudy.errors import RunError, StudyChanged, StudyClaimed
 from torchstudy.execution import schema
-from torchstudy.execution.changes import difference
+from torchstudy.execution.claims import Claims
+from torchstudy.execution.database import Database, now, open_database
+from torchstudy.execution.holding import change_study, holder_of, refuse_if_held, study_row
 from torchstudy.execution.owner import Owner
 from torchstudy.execution.rows import (
     ADD_EPOCH,
     CHANGE_TRAINING,
     EPOCHS,
     JOINED_TRAINING,
-    SPENT,
+    LAST_EPOCHS,
     TRAINING,
     as_training,
     as_trial,
@@ -27,8 +25,10 @@ from torchstudy.execution.rows import (
     joined_query,
     key_of,
     named,
+    with_environment,
 )
 from torchstudy.records import Epoch, Outcome, Purpose, Status, Training, TrainingKey, Trial
+from torchstudy.visible import storable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,89 +40,91 @@ class StudyState:
     summary: Mapping[str, Any]
     owner: Owner | None
     claimed: str
+    seen: str = ""  # the holder's last sign of life, UTC
 
 
 class Ledger:
-    """All studies of one database. Every method is one transaction, durable when it returns."""
+    """All studies of one database. Every method is one transaction, durable when it returns.
+
+    What a method has recorded survives the end of the process at any moment, as SQLite does each
+    transaction wholly or not at all. It survives a power failure too if the disk does what it says
+    when told to write through (`synchronous=FULL`: the log is synced at every commit): then at most
+    the transaction in progress is lost. A disk or a network folder that only pretends can lose
+    more, and damage the file: that is noticed when a run opens it next, a copy is kept, and what
+    can be read goes into a new file. PostgreSQL promises as much with `fsync` and
+    `synchronous_commit` on, as they are unless somebody turned them off.
+
+    `note` says what was found and repaired in a damaged file; it is empty for a whole one.
+    """
 
     def __init__(self, url: str, *, read_only: bool = False) -> None:
-        self._engine = schema.open_database(url, read_only=read_only)
+        opened = open_database(url, read_only=read_only)
+        self.note = opened.note
+        self.database = Database(opened.engine)
+        self._claims = Claims(self.database)
 
     def close(self) -> None:
-        """Let go of the database."""
-        self._engine.dispose()
+        """Let go of the database, and give no more signs of life."""
+        self._claims.close()
+        self.database.close()
 
     # -- studies ---------------------------------------------------------------------------------
 
-    def claim(self, study: str, declaration: Mapping[str, object]) -> bool:
+    def claim(
+        self,
+        study: str,
+        declaration: Mapping[str, object],
+        *,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> bool:
         """Hold `study` for this process; what a dead holder left running becomes paused.
 
-        Returns whether its last run came to its end, so that its files are as the ledger says.
+        A holder that cannot be seen from here (another host, another container, before a reboot) is
+        watched for a sign of life for up to 25 seconds, which `tell` is told. From here on this
+        process gives one every 10 seconds. Returns whether the study's last run came to its end, so
+        that its files are as the ledger says.
 
         Raises StudyClaimed if a living process holds it and StudyChanged if its declaration is not
         the one that the stored results belong to.
         """
-        text = json.dumps(declaration, sort_keys=True)
-        holder = json.dumps(asdict(Owner.here()))
-        with self._writing() as connection:
-            row = _study_row(connection, study)
-            if row is None:
-                values = {"name": study, "declaration": text, "summary": "{}", "state": "running"}
-                connection.execute(
-                    insert(schema.studies).values(**values, owner=holder, claimed=_now())
-                )
-                return False
-            _refuse_if_held(row)
-            if row.declaration != text:
-                raise StudyChanged(difference(study, json.loads(row.declaration), declaration))
-            connection.execute(
-                update(schema.studies)
-                .where(schema.studies.c.name == study)
-                .values(owner=holder, claimed=_now(), state="running")
-            )
-            _pause_orphans(connection, study)
-            return bool(row.state == "finished")
+        return self._claims.take(study, declaration, tell)
 
     def release(self, study: str, state: str) -> None:
-        """Let go of `study`, leaving it `finished` or `interrupted`."""
-        with self._writing() as connection:
-            connection.execute(
-                update(schema.studies)
-                .where(schema.studies.c.name == study)
-                .values(owner="", state=state)
-            )
+        """Let go of `study`, leaving it `finished` or `interrupted`, unless another took it."""
+        self._claims.release(study, state)
 
-    def forget(self, study: str) -> None:
-        """Remove everything about `study`; raises StudyClaimed if a living process holds it."""
-        with self._writing() as connection:
-            row = _study_row(connection, study)
+    def forget(self, study: str, *, tell: Callable[[str], None] = lambda text: None) -> None:
+        """Remove everything about `study`; raises StudyClaimed if a living process holds it.
+
+        A holder out of sight is watched as by `claim`.
+        """
+        silent = self._claims.watched(study, tell)
+        with self.database.writing() as connection:
+            row = study_row(connection, study, locks=True)
             if row is None:
                 return
-            _refuse_if_held(row)
+            refuse_if_held(row, silent)
             for table in (schema.epochs, schema.trainings, schema.trials):
                 connection.execute(delete(table).where(table.c.study == study))
             connection.execute(delete(schema.studies).where(schema.studies.c.name == study))
 
     def describe(self, study: str, summary: Mapping[str, object]) -> None:
         """Keep what a report needs to know of `study` beside its tables."""
-        with self._writing() as connection:
-            connection.execute(
-                update(schema.studies)
-                .where(schema.studies.c.name == study)
-                .values(summary=json.dumps(summary))
-            )
+        with self._claims.changing(study) as connection:
+            change_study(connection, study, summary=json.dumps(summary))
 
     def studies(self) -> list[StudyState]:
         """All studies, by name."""
-        with self._reading() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(select(schema.studies).order_by(schema.studies.c.name)).all()
         return [
             StudyState(
                 name=row.name,
                 state=row.state,
                 summary=json.loads(row.summary),
-                owner=Owner(**json.loads(row.owner)) if row.owner else None,
+                owner=holder_of(row),
                 claimed=row.claimed,
+                seen=row.seen,
             )
             for row in rows
         ]
@@ -131,7 +133,7 @@ class Ledger:
 
     def propose(self, study: str, trials: Sequence[Trial]) -> None:
         """Record proposals before they are used."""
-        with self._writing() as connection:
+        with self._claims.changing(study) as connection:
             for trial in trials:
                 connection.execute(
                     insert(schema.trials).values(
@@ -140,16 +142,26 @@ class Ledger:
                         number=trial.number,
                         config=json.dumps(dict(trial.config)),
                         origin=trial.origin,
-                        proposed=_now(),
+                        proposed=now(),
                     )
                 )
 
-    def begin(self, study: str, key: TrainingKey, purpose: Purpose, worker: str) -> int:
-        """Record that a training starts or goes on; returns the number of this attempt (from 1)."""
-        with self._writing() as connection:
+    def begin(
+        self, study: str, key: TrainingKey, purpose: Purpose, worker: str, environment: str = ""
+    ) -> int:
+        """Record that a training starts or goes on; returns the number of this attempt (from 1).
+
+        `environment` is the id of the code and libraries that this attempt is made with.
+        """
+        with self._claims.changing(study) as connection:
             row = connection.execute(TRAINING, named(study, key)).one_or_none()
             if row is not None:
-                change = {"status": Status.RUNNING, "attempt": row.attempt + 1, "worker": worker}
+                change = {
+                    "status": Status.RUNNING,
+                    "attempt": row.attempt + 1,
+                    "worker": worker,
+                    "environment": with_environment(row.environment, environment),
+                }
                 connection.execute(CHANGE_TRAINING, {**named(study, key), **change})
                 return int(row.attempt) + 1
             connection.execute(
@@ -163,11 +175,13 @@ class Ledger:
                     best_epoch=0,
                     parameters=0,
                     seconds=0.0,
-                    started=_now(),
+                    started=now(),
                     finished="",
                     worker=worker,
                     metrics="{}",
                     tested="",
+                    losses=0,
+                    environment=environment,
                 )
             )
             return 1
@@ -180,38 +194,49 @@ class Ledger:
             "new_seconds": epoch.seconds,
             "new_row": json.dumps(asdict(epoch)),
         }
-        with self._writing() as connection:
+        with self.database.writing() as connection:
             added = connection.execute(ADD_EPOCH, {**named(study, key), **new})
             return bool(added.rowcount)
 
     def end(
-        self, study: str, key: TrainingKey, attempt: int, outcome: Outcome, seconds: float
+        self,
+        study: str,
+        key: TrainingKey,
+        attempt: int,
+        outcome: Outcome,
+        seconds: float,
+        *,
+        is_lost: bool = False,
     ) -> bool:
-        """Record how an attempt ended after `seconds`; False if the attempt had been given up."""
-        with self._writing() as connection:
+        """Record how an attempt ended after `seconds`; False if the attempt had been given up.
+
+        `is_lost` says that its worker died or hung, which is counted.
+        """
+        with self.database.writing() as connection:
             row = connection.execute(TRAINING, named(study, key)).one_or_none()
             if row is None or row.attempt != attempt or row.status != Status.RUNNING:
                 return False
             change = {
                 "status": outcome.status,
-                "reason": outcome.reason,
+                "reason": storable(outcome.reason),
                 "epochs": outcome.epochs,
                 "best_epoch": outcome.best_epoch,
                 "parameters": outcome.parameters,
                 "seconds": row.seconds + seconds,
-                "finished": _now() if outcome.status.is_final else "",
+                "finished": now() if outcome.status.is_final else "",
                 "metrics": json.dumps(dict(outcome.metrics)),
+                "losses": row.losses + int(is_lost),
             }
             connection.execute(CHANGE_TRAINING, {**named(study, key), **change})
             return True
 
     def add_test(self, study: str, key: TrainingKey, metrics: Mapping[str, float]) -> None:
         """Record the reading of the test split for a finished training."""
-        with self._writing() as connection:
+        with self._claims.changing(study) as connection:
             row = connection.execute(TRAINING, named(study, key)).one()
             change = {
                 "metrics": json.dumps({**json.loads(row.metrics), **metrics}),
-                "tested": _now(),
+                "tested": now(),
             }
             connection.execute(CHANGE_TRAINING, {**named(study, key), **change})
 
@@ -220,7 +245,7 @@ class Ledger:
         query = select(schema.trials).where(
             schema.trials.c.study == study, schema.trials.c.family == family
         )
-        with self._reading() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(query.order_by(schema.trials.c.number)).all()
         return [as_trial(row) for row in rows]
 
@@ -230,7 +255,7 @@ class Ledger:
         query = joined_query().where(column.study == study)
         if purpose is not None:
             query = query.where(column.purpose == purpose)
-        with self._reading() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(
                 query.order_by(column.number, column.family, column.seed)
             ).all()
@@ -238,7 +263,7 @@ class Ledger:
 
     def training(self, study: str, key: TrainingKey) -> Training:
         """One training, which must be there."""
-        with self._reading() as connection:
+        with self.database.reading() as connection:
             return as_training(connection.execute(JOINED_TRAINING, named(study, key)).one())
 
     def running(self, study: str) -> list[TrainingKey]:
@@ -247,16 +272,22 @@ class Ledger:
         query = select(column.family, column.number, column.seed).where(
             column.study == study, column.status == Status.RUNNING
         )
-        with self._reading() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(query).all()
         return [key_of(row) for row in rows]
+
+    def last_epochs(self, study: str) -> dict[TrainingKey, int]:
+        """The last recorded epoch of each training that is not at its end."""
+        with self.database.reading() as connection:
+            rows = connection.execute(LAST_EPOCHS, {"of_study": study}).all()
+        return {key_of(row): row.last for row in rows}
 
     def epochs(self, study: str, key: TrainingKey | None = None) -> list[tuple[TrainingKey, Epoch]]:
         """Every epoch row of a study or of one training, by family, trial, seed and epoch."""
         column = schema.epochs.c
         order = (column.family, column.number, column.seed, column.epoch)
         everything = select(schema.epochs).where(column.study == study).order_by(*order)
-        with self._reading() as connection:
+        with self.database.reading() as connection:
             rows = (
                 connection.execute(everything)
                 if key is None
@@ -264,49 +295,11 @@ class Ledger:
             ).all()
         return [(key_of(row), Epoch(**json.loads(row.row))) for row in rows]
 
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        try:
-            with self._engine.execution_options(writes=True).begin() as connection:
-                yield connection
-        except OperationalError as error:
-            raise RunError(f"the ledger cannot be written: {error.orig}") from None
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except DatabaseError as error:
-            raise RunError(f"the ledger cannot be read: {error.orig}") from None
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
-
-
-def _study_row(connection: Connection, study: str) -> Row[Any] | None:
-    return connection.execute(
-        select(schema.studies).where(schema.studies.c.name == study)
-    ).one_or_none()
-
-
-def _refuse_if_held(row: Row[Any]) -> None:
-    owner = Owner(**json.loads(row.owner)) if row.owner else None
-    if owner is None or owner.is_gone or owner == Owner.here():
-        return
-    raise StudyClaimed(
-        f"study {row.name!r} is being run by process {owner.pid} on {owner.host} since "
-        f"{row.claimed[:19]} UTC; wait for it or stop it first"
-    )
-
-
-def _pause_orphans(connection: Connection, study: str) -> None:
-    """Trainings that a dead process left running; the epochs they finished count as spent."""
-    column = schema.trainings.c
-    running = select(schema.trainings).where(column.study == study, column.status == Status.RUNNING)
-    for row in connection.execute(running).all():
-        own = named(study, key_of(row))
-        spent = connection.execute(SPENT, {**own, "of_attempt": row.attempt}).scalar_one()
-        change = {"status": Status.PAUSED, "seconds": row.seconds + spent}
-        connection.execute(CHANGE_TRAINING, {**own, **change})
+    def epoch_texts(self, study: str) -> list[tuple[TrainingKey, str]]:
+        """As `epochs`, each row as the JSON that it is stored as: many are read faster at once."""
+        column = schema.epochs.c
+        order = (column.family, column.number, column.seed, column.epoch)
+        query = select(column.family, column.number, column.seed, column.row)
+        with self.database.reading() as connection:
+            rows = connection.execute(query.where(column.study == study).order_by(*order)).all()
+        return [(key_of(row), row.row) for row in rows]

@@ -26,6 +26,13 @@ def matches(table: Table) -> list[Any]:
     return [table.c[name] == bindparam(f"of_{name}") for name in KEY]
 
 
+def with_environment(environments: str, environment: str) -> str:
+    """The environments that worked on a training so far, and this one if it is another."""
+    known = environments.split("+") if environments else []
+    is_new = environment and environment not in known
+    return "+".join([*known, environment] if is_new else known)
+
+
 def joined_query() -> Any:
     """Trainings with the configurations of their trials."""
     trained, proposed = schema.trainings.c, schema.trials.c
@@ -49,16 +56,31 @@ def _adding_an_epoch() -> Any:
         trained.status == Status.RUNNING.value,
         ~is_known,
     )
-    return insert(schema.epochs).from_select([*KEY, *NEW], found)
+    locked = found.with_for_update(read=True)  # a run that takes over pauses the training: not now
+    return insert(schema.epochs).from_select([*KEY, *NEW], locked)
+
+
+def _finding_the_last_epochs() -> Any:
+    """Finds the last epoch of each unfinished training of a study, in the index alone."""
+    trained, told = schema.trainings.c, schema.epochs.c
+    is_own = [told[name] == trained[name] for name in KEY]
+    last = select(func.max(told.epoch)).where(*is_own).correlate(schema.trainings).scalar_subquery()
+    return select(
+        trained.family, trained.number, trained.seed, func.coalesce(last, 0).label("last")
+    ).where(
+        trained.study == bindparam("of_study"),
+        trained.status.in_([Status.RUNNING.value, Status.PAUSED.value]),
+    )
 
 
 # Statements that are run for every epoch are made once: making one takes longer than running it.
 NEW = ("epoch", "attempt", "seconds", "row")
-ADD_EPOCH = _adding_an_epoch()
+ADD_EPOCH = _adding_an_epoch().execution_options(preserve_rowcount=True)
 TRAINING = select(schema.trainings).where(*matches(schema.trainings))
 JOINED_TRAINING = joined_query().where(*matches(schema.trainings))
 CHANGE_TRAINING = schema.trainings.update().where(*matches(schema.trainings))
 EPOCHS = select(schema.epochs).where(*matches(schema.epochs)).order_by(schema.epochs.c.epoch)
+LAST_EPOCHS = _finding_the_last_epochs()
 SPENT = select(func.coalesce(func.sum(schema.epochs.c.seconds), 0.0)).where(
     *matches(schema.epochs), schema.epochs.c.attempt == bindparam("of_attempt")
 )
@@ -92,4 +114,6 @@ def as_training(row: Row[Any]) -> Training:
         finished=row.finished,
         worker=row.worker,
         metrics=json.loads(row.metrics),
+        losses=row.losses,
+        environment=row.environment,
     )
