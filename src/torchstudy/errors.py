@@ -7,6 +7,7 @@ TorchstudyError
 └── RunError              a run that could not start or go on
     ├── StudyClaimed      another run holds this study
     ├── StorageError      the ledger's database cannot be opened
+    ├── CannotWrite       no room, or not allowed: the same run goes on once a file can be written
     ├── StudyChanged      the declaration differs from the one the results belong to
     └── Interrupted       stopped by a signal, with everything saved
 """
@@ -45,6 +46,10 @@ class StudyClaimed(RunError):
 
 class StorageError(RunError):
     """The ledger's database cannot be opened."""
+
+
+class CannotWrite(RunError, OSError):
+    """The system refuses to write a file; it is nobody's fault who wanted to."""
 
 
 class StudyChanged(RunError):

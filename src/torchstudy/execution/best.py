@@ -9,15 +9,25 @@ from torchstudy.families.base import Family
 from torchstudy.fitting import instantiate
 from torchstudy.models.saved import save_model
 from torchstudy.records import Training
+from torchstudy.training.tensorfiles import Damaged
 
 
 def write_best(
     folder: Path, family: type[Family], data: ImageData, training: Training, metrics: Row
-) -> None:
-    """Save the network of one training under `best/<family>/`."""
+) -> str:
+    """Save the network of one training under `best/<family>/`.
+
+    Returns what has become of the weights that it left, where what is there had to stay: that they
+    are "gone", or "damaged" and how; else "".
+    """
     source = training_folder(folder, training.key)
     instance = instantiate(family, training.trial.config).family
-    state, spec = jobs.deployed_state(source, instance, data.spec)
+    try:
+        state, spec = jobs.deployed_state(source, instance, data.spec)
+    except FileNotFoundError:
+        return "gone"
+    except Damaged as error:
+        return f"damaged ({error})"
     save_model(
         folder / "best" / family.__name__,
         family=family,
@@ -26,3 +36,4 @@ def write_best(
         state=state,
         metrics={"trial": training.trial.number, "seed": training.seed, **metrics},
     )
+    return ""

@@ -1,6 +1,8 @@
 """What the report shows of the models: predictions and codes per item, pictures over the epochs."""
 
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchstudy.analysis.tables import PREDICTION_COLUMNS, frame, write_table
+from torchstudy.analysis.tables import PREDICTION_COLUMNS, frame, read_gallery, write_table
 from torchstudy.data.dataset import ImageData
+from torchstudy.errors import StudyError
 from torchstudy.execution.exhibits import answers_path, gallery_path
 from torchstudy.execution.outputs import Row, training_folder
+from torchstudy.files import written_aside
 from torchstudy.records import Training
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -23,29 +27,52 @@ def write_evidence(
     data: ImageData,
     shown: Mapping[str, Sequence[Training]],
     final: Training | None,
-) -> None:
+) -> list[str]:
     """Write `predictions`, `codes` and `gallery.npz` of one family, those there are.
 
     `shown` maps a split to the trainings whose answers on it are kept: `valid` by the best trial,
-    `select` and `test` by fresh trainings. The gallery is that of the `final` training.
+    `select` and `test` by fresh trainings. The gallery is that of the `final` training. Returns a
+    sentence on every file of answers that is damaged: it is left out.
     """
-    place = folder / "evidence" / family
+    place, notes = folder / "evidence" / family, list[str]()
     predictions: list[Row] = []
     codes: list[Row] = []
     for split, trainings in shown.items():
         for training in trainings:
             path = answers_path(training_folder(folder, training.key), split)
-            if path.exists():
-                with np.load(path, allow_pickle=False) as saved:
-                    answers = {name: saved[name] for name in saved.files}
-                predictions += _prediction_rows(data, split, training.seed, answers)
-                codes += _code_rows(data, split, training.seed, answers)
+            answers = _answers(path)
+            if answers is None:
+                notes.append(f"{family}: {path} is damaged, so the report leaves these answers out")
+                continue
+            predictions += _prediction_rows(data, split, training.seed, answers)
+            codes += _code_rows(data, split, training.seed, answers)
     write_table(frame(predictions, PREDICTION_COLUMNS), place / "predictions")
     if codes:
         write_table(frame(codes, {}), place / "codes")
     gallery = final and gallery_path(training_folder(folder, final.key))
     if gallery and gallery.exists():
-        shutil.copyfile(gallery, place / gallery.name)
+        try:
+            read_gallery(gallery)
+        except StudyError as error:
+            return [*notes, f"{family}: {error}; the report shows none"]
+        with written_aside(place / gallery.name) as aside:
+            shutil.copyfile(gallery, aside)
+    return notes
+
+
+def _answers(path: Path) -> Arrays | None:
+    """The answers in a file, none where there is none; None if it is damaged.
+
+    numpy checks every byte against the sums in the file.
+    """
+    try:
+        # numpy leaves a path that it opened itself open where the file is damaged
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            return {name: saved[name] for name in saved.files}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 def _prediction_rows(data: ImageData, split: str, seed: int, answers: Arrays) -> Iterator[Row]:

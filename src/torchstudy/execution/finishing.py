@@ -1,6 +1,7 @@
 """The end of a run: everything in the study's folder, written from the ledger."""
 
 import importlib.metadata
+import math
 import os
 import platform
 import shutil
@@ -12,10 +13,11 @@ from torchstudy.data.dataset import ImageData
 from torchstudy.execution.best import write_best
 from torchstudy.execution.confirm import ranked
 from torchstudy.execution.evidence import write_evidence
-from torchstudy.execution.job import WEIGHTS
 from torchstudy.execution.ledger import Ledger
-from torchstudy.execution.outputs import Row, training_folder, write_tables
+from torchstudy.execution.manifest import note_files
+from torchstudy.execution.outputs import Row, write_tables
 from torchstudy.execution.schedule import Schedule
+from torchstudy.failpoints import failpoint
 from torchstudy.records import Training
 from torchstudy.report.page import write_report
 from torchstudy.search.experiment import write_experiment
@@ -88,11 +90,13 @@ def write_everything(
 ) -> list[str]:
     """Tables, study.json, Ax experiments, evidence, best models and, last, the report.
 
-    Returns the families whose best model could not be written because its weights are gone.
+    Returns a sentence on everything that could not be written as what it is made of is damaged.
     """
-    folder, lost = schedule.folder, []
+    folder, notes = schedule.folder, list[str]()
     stored = next(stored for stored in ledger.studies() if stored.name == study.name)
+    failpoint("before-tables")
     write_tables(ledger, replace(stored, state=state), folder)
+    failpoint("after-tables")
     for family in study.families:
         name = family.__name__
         searched = schedule.board.searched(name)
@@ -100,17 +104,23 @@ def write_everything(
         write_experiment(
             folder / f"{name}.ax.json", f"{study.name}/{name}", space, study.objective, searched
         )
+        failpoint("after-experiment")
         best = next(iter(ranked(searched, study.objective)), None)
-        chosen = schedule.chosen(name)
+        chosen = sorted(schedule.chosen(name), key=lambda training: training.seed)
         shown = {"valid": [best] if best else [], "select": chosen, "test": chosen}
         final = _final_training(study, chosen) or best
-        write_evidence(folder, name, data, shown, final)
-        if final and not (training_folder(folder, final.key) / WEIGHTS).exists():
-            lost.append(name)
-        elif final:
-            write_best(folder, family, data, final, _metrics(final, chosen))
+        notes += write_evidence(folder, name, data, shown, final)
+        failpoint("after-evidence")
+        if final and (lost := write_best(folder, family, data, final, _metrics(final, chosen))):
+            notes.append(
+                f"{name}: the weights of its best training are {lost}, so best/{name} was not "
+                "written; --fresh trains them again"
+            )
+    failpoint("before-report")
     write_report(folder)
-    return lost
+    failpoint("after-report")
+    note_files(folder)
+    return notes
 
 
 def clear(folder: Path) -> None:
@@ -128,13 +138,18 @@ def _final_training(study: Study, chosen: list[Training]) -> Training | None:
 
 def _metrics(final: Training, chosen: list[Training]) -> Row:
     """The saved model's own scores, and the test scores of its configuration over all seeds."""
-    tests: dict[str, list[float]] = {}
+    tests: dict[str, list[float | None]] = {}
     for training in chosen:
         for name, value in training.metrics.items():
             if name.startswith("test_"):
-                tests.setdefault(name, []).append(value)
-    own: Row = dict(final.metrics)
+                tests.setdefault(name, []).append(_known(value))
+    own: Row = {name: _known(value) for name, value in final.metrics.items()}
     return {**own, "all_seeds": tests}
+
+
+def _known(value: float) -> float | None:
+    """A number for JSON, which has none for what is not finite."""
+    return value if math.isfinite(value) else None
 
 
 def _processor() -> str:

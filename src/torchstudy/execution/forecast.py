@@ -34,18 +34,26 @@ from torchstudy.values import Value
 NUM_BATCHES = 8  # that a recipe steps over to be timed, once more than that to warm up
 NUM_FITTED = 4096  # images that a fit is timed on: enough for its cost to grow with their number
 WARM_UP = 256  # images of a fit that is not timed: it imports libraries
+PARAMETER = 4  # bytes
+ROW = 1500  # bytes of an epoch in the ledger and the tables, as CSV and as Parquet
+REPORT = 5e6  # bytes of a report with what it shows of the models
 START_SECONDS = 0.3  # per training beside its epochs: process, checkpoint, predictions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """Seconds of one worker that a family is expected to need, and where the figure comes from."""
+    """Seconds of one worker that a family is expected to need, and where the figure comes from.
+
+    `weights` and `checkpoint` are bytes: what a training leaves, and what it needs to go on from.
+    """
 
     family: str
     per_training: float
     once: float  # features of a frozen backbone, computed before the first trial
     trainings: int
     basis: str
+    weights: float = 0.0
+    checkpoint: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -68,10 +76,15 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Seconds for the features of all images, and for one training after that."""
+    """Seconds for the features of all images, and for one training after that.
+
+    `weights` are the bytes of a network, `optimizer` those of what its optimizers remember.
+    """
 
     once: float
     per_training: float
+    weights: float = 0.0
+    optimizer: float = 0.0
 
 
 def forecast(
@@ -94,7 +107,13 @@ def forecast(
     cost, basis = Cost(once=0.0, per_training=0.0), "nothing is left"
     if trainings and len(completed) >= 3:
         mean = sum(training.seconds for training in completed) / len(completed)
-        cost = Cost(once=0.0, per_training=mean)
+        parameters = sum(training.parameters for training in completed) / len(completed)
+        cost = Cost(
+            once=0.0,
+            per_training=mean,
+            weights=PARAMETER * parameters,
+            optimizer=2 * PARAMETER * parameters,  # Adam's two moments; SGD has one
+        )
         basis = f"mean of {len(completed)} finished trainings"
     elif trainings:
         sample = Sample(
@@ -114,7 +133,25 @@ def forecast(
         once=cost.once,
         trainings=trainings,
         basis=basis,
+        weights=cost.weights,
+        checkpoint=2 * cost.weights + cost.optimizer,  # as they are, and at the best epoch
     )
+
+
+def disk_needed(
+    study: Study, families: Sequence[Forecast], num_workers: int
+) -> tuple[float, float]:
+    """Bytes that a run takes at most: its checkpoints with what the best leave, and all the rest.
+
+    Checkpoints are of the trainings that run, weights of the best trials and of those confirmed.
+    The rest are tables, ledger and report. Other configurations may have larger networks.
+    """
+    num_best, num_seeds = study.confirm or (1, 0)
+    kept = num_best + (num_best + 1) * num_seeds
+    checkpoints = num_workers * max((each.checkpoint for each in families), default=0.0)
+    checkpoints += kept * sum(each.weights for each in families if each.trainings)
+    rows = study.epochs * sum(each.trainings for each in families)
+    return checkpoints, ROW * rows + REPORT
 
 
 def _answered(answer: Cost | str, family: type[Family]) -> Cost:
@@ -203,6 +240,7 @@ def measured(sample: Sample) -> Cost:
         compute=settings_for(instance, spec, work, sample.precision, sample.device),
     )
     _, model = train(lesson)  # warms up
+    weights = sum(value.nbytes for value in model.state_dict().values())
     seconds = _steps(lesson) * len(train_rows) / len(lesson.train)
     seconds += _after_steps(instance, model, phases, images) * len(train_rows) / len(images)
     scored = _some(images, NUM_BATCHES * training.batch_size)
@@ -210,6 +248,8 @@ def measured(sample: Sample) -> Cost:
     return Cost(
         once=once,
         per_training=START_SECONDS + seconds * (sample.epochs if lesson.phases else 1),
+        weights=weights,
+        optimizer=(1 if training.optimizer == "sgd" else 2) * weights,
     )
 
 

@@ -1,5 +1,6 @@
 """What a worker does: train one trial with one seed, or read the test split for one."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,21 +11,23 @@ from torch import nn
 
 from torchstudy.data.dataset import DataHandle, open_data
 from torchstudy.data.spec import DataSpec
-from torchstudy.errors import StudyError
+from torchstudy.errors import CannotWrite, DataError, StudyError
 from torchstudy.execution import exhibits
 from torchstudy.execution.failing import failure
 from torchstudy.execution.inputs import splits_of
 from torchstudy.execution.placing import CAPACITY, MEMORY
 from torchstudy.failpoints import failpoint
 from torchstudy.families.base import Family
-from torchstudy.files import written_aside
+from torchstudy.files import last, refusal_in, writable, written_aside
 from torchstudy.fitting import instantiate
 from torchstudy.models.costs import costs_of
 from torchstudy.records import COSTS, Epoch, Objective, Outcome, Purpose, Status, TrainingKey
 from torchstudy.seeds import derive
 from torchstudy.training.batches import Split
+from torchstudy.training.checkpoint import sift
 from torchstudy.training.compute import Compute, compute_for, memory_of
 from torchstudy.training.lesson import Lesson, Stopped
+from torchstudy.training.tensorfiles import Damaged, read_tensors, write_tensors
 from torchstudy.training.trainer import train
 from torchstudy.values import Value
 
@@ -45,7 +48,8 @@ class Job:
     """One piece of work for one worker, with everything it needs.
 
     `train` trains and scores the `valid` split (and `select` when confirming); `test` scores the
-    `test` split with the weights that training left in `folder`. `companions` are trained in the
+    `test` split with the weights that training left in `folder`, and is paused where these are
+    damaged: they are removed, so that it is trained again. `companions` are trained in the
     same worker, as one network with this training where that is the same.
     """
 
@@ -87,13 +91,20 @@ Gallery = dict[int, dict[str, torch.Tensor]]  # pictures by epoch, by caption
 
 
 def run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
-    """Do the job. A configuration that fails is an outcome with its reason, never an exception."""
+    """Do the job. A configuration that fails is an outcome with its reason, never an exception.
+
+    A pause has a reason where something could not be written, which the run has to be told.
+    """
     try:
         return _run(job, report, should_stop)
     except Stopped:
         return Outcome(status=Status.PAUSED)
+    except CannotWrite as error:  # not the configuration's fault: it goes on once there is room
+        return Outcome(status=Status.PAUSED, reason=str(error))
     except StudyError as error:
-        return Outcome(status=Status.CRASHED, reason=str(error))
+        is_refused = isinstance(error, DataError) and refusal_in(error.__cause__) is not None
+        status = Status.PAUSED if is_refused else Status.CRASHED
+        return Outcome(status=status, reason=str(error))
     except (Exception, SystemExit) as error:  # a family's code may raise anything
         return failure(error)
 
@@ -113,7 +124,7 @@ def deployed_state(
     folder: Path, family: Family, data: DataSpec
 ) -> tuple[dict[str, torch.Tensor], DataSpec]:
     """The weights of the whole network, a frozen encoder included, and the data it takes."""
-    saved = torch.load(folder / WEIGHTS, weights_only=True)
+    saved = read_tensors(folder / WEIGHTS)
     state: dict[str, torch.Tensor] = saved["state"]
     encoder = family.encoder(data)
     if encoder is not None:
@@ -126,6 +137,7 @@ def _run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
     if job.action == "test":
         return _test(job, report, should_stop)
     ready = prepared(job, report, should_stop)
+    sift_checkpoint(job, report)
     gallery: Gallery = {}
     outcome, model = train(
         ready.lesson,
@@ -135,6 +147,12 @@ def _run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
         should_stop=should_stop,
     )
     return concluded(job, ready, outcome, model, gallery)
+
+
+def sift_checkpoint(job: Job, report: Report) -> None:
+    """Remove the job's checkpoint if it cannot be gone on from, and say so."""
+    if complaint := sift(job.folder / CHECKPOINT):
+        report(Note(complaint))
 
 
 def prepared(
@@ -183,13 +201,17 @@ def concluded(
     failpoint("before-weights")
     with written_aside(job.folder / WEIGHTS) as aside:
         state = {name: value.cpu() for name, value in model.state_dict().items()}
-        torch.save({"num_features": spec.num_features, "state": state}, aside)
+        write_tensors(aside, {"num_features": spec.num_features, "state": state})
     failpoint("after-weights")
     exhibits.write_gallery(job.folder, gallery)
     exhibits.write_answers(job.folder, family, model, spec, splits["valid"], "valid")
     if job.purpose == "confirmation":
         selected = _scored(job, family, model, spec, splits["select"], "select")
+        if bad := [name for name, value in selected.items() if not math.isfinite(value)]:
+            reason = f"{bad[0].replace('_', ' ', 1)} was not finite"
+            return replace(outcome, status=Status.DIVERGED, reason=reason)
         outcome = replace(outcome, metrics={**outcome.metrics, **selected})
+    last(job.folder)  # before the outcome is recorded for good
     return outcome
 
 
@@ -206,7 +228,8 @@ def _opened(
     splits, spec = splits_of(
         family, data, _looked_at(job), lambda text: report(Note(text)), check_stop
     )
-    job.folder.mkdir(parents=True, exist_ok=True)
+    with writable(job.folder):
+        job.folder.mkdir(parents=True, exist_ok=True)
     return {name: split.to(job.device) for name, split in splits.items()}, spec
 
 
@@ -225,10 +248,16 @@ def _test(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
     failpoint("before-test")
     family = instantiate(job.family, job.config).family
     splits, spec = _opened(job, family, report, should_stop)
-    model = family.build(spec)
-    model.load_state_dict(torch.load(job.folder / WEIGHTS, weights_only=True)["state"])
+    model, path = family.build(spec), job.folder / WEIGHTS
+    try:
+        model.load_state_dict(read_tensors(path)["state"])
+    except Damaged as error:
+        path.unlink(missing_ok=True)
+        report(Note(f"{path} is damaged ({error}) and was removed: it is trained again"))
+        return Outcome(status=Status.PAUSED)
     model.to(job.device).eval()
-    metrics = _scored(job, family, model, spec, splits["test"], "test")
+    scored = _scored(job, family, model, spec, splits["test"], "test")
+    metrics = {k: value if math.isfinite(value) else math.nan for k, value in scored.items()}
     return Outcome(status=Status.COMPLETED, metrics=metrics)
 
 

@@ -9,19 +9,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchstudy.analysis.diagnosis import diagnose
+from torchstudy.analysis.diagnosis import KEYS, diagnose, diagnoses
 from torchstudy.analysis.tables import frame, write_table
 from torchstudy.execution.confirm import chosen_number, ranked
+from torchstudy.execution.epochs import epoch_table
 from torchstudy.execution.ledger import Ledger, StudyState
+from torchstudy.failpoints import failpoint
 from torchstudy.files import write_json
 from torchstudy.records import (
     CONFIRMATION_COLUMNS,
     COSTS,
-    EPOCH_COLUMNS,
-    SECONDS,
     TRIAL_COLUMNS,
     Epoch,
     Objective,
+    Purpose,
     Status,
     Training,
     TrainingKey,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = dict[str, object]
+TABLES = ("trials", "epochs", "confirmation")
 
 
 def training_folder(folder: Path, key: TrainingKey) -> Path:
@@ -38,34 +40,43 @@ def training_folder(folder: Path, key: TrainingKey) -> Path:
     return folder / "checkpoints" / key.family / _folder_name(key)
 
 
-def tables(ledger: Ledger, state: StudyState) -> "dict[str, pd.DataFrame]":
-    """`trials`, `epochs` and `confirmation` of a study, as they stand in the ledger."""
-    families = list(state.summary["families"])
+def tables(
+    ledger: Ledger, state: StudyState, names: Sequence[str] = TABLES
+) -> "dict[str, pd.DataFrame]":
+    """Those of `trials`, `epochs` and `confirmation` of a study, as they stand in the ledger."""
+    found: dict[str, pd.DataFrame] = {}
     objective = Objective(**state.summary["objective"])
-    epochs = ledger.epochs(state.name)
-    rows: dict[TrainingKey, list[Epoch]] = {}
-    for key, row in epochs:
-        rows.setdefault(key, []).append(row)
-    trainings = ledger.trainings(state.name)
+    if not {"trials", "epochs"}.isdisjoint(names):
+        epochs = epoch_table(state.name, ledger.epoch_texts(state.name))
+        if "trials" in names:
+            last_rows, searched = epochs.last_rows(), _ordered(ledger, state, "search")
+            rows = [
+                _trial_row(state.name, t, last_rows.get(t.key, {}), objective) for t in searched
+            ]
+            trials = frame(rows, TRIAL_COLUMNS)
+            found["trials"] = trials.assign(diagnosis=_sentences(trials, epochs.table))
+        if "epochs" in names:
+            found["epochs"] = epochs.table
+    if "confirmation" in names:
+        confirmed = _ordered(ledger, state, "confirmation")
+        confirmations = list(_confirmation_rows(state.name, confirmed, objective))
+        found["confirmation"] = frame(confirmations, CONFIRMATION_COLUMNS)
+    return found
+
+
+def _ordered(ledger: Ledger, state: StudyState, purpose: Purpose) -> list[Training]:
+    """The trainings of a purpose, the families in the study's order."""
+    families = list(state.summary["families"])
+    trainings = ledger.trainings(state.name, purpose)
     trainings.sort(key=lambda t: (families.index(t.trial.family), t.trial.number, t.seed))
-    searched = [training for training in trainings if training.purpose == "search"]
-    confirmed = [training for training in trainings if training.purpose == "confirmation"]
-    return {
-        "trials": frame(
-            [_trial_row(state.name, t, rows.get(t.key, []), objective) for t in searched],
-            TRIAL_COLUMNS,
-        ),
-        "epochs": frame([_epoch_row(state.name, key, row) for key, row in epochs], EPOCH_COLUMNS),
-        "confirmation": frame(
-            list(_confirmation_rows(state.name, confirmed, objective)), CONFIRMATION_COLUMNS
-        ),
-    }
+    return trainings
 
 
 def write_tables(ledger: Ledger, state: StudyState, folder: Path) -> None:
     """Write the tables as Parquet and CSV, and `study.json`."""
     for name, table in tables(ledger, state).items():
         write_table(table, folder / name)
+        failpoint("amid-tables")
     write_json(folder / "study.json", {**state.summary, "state": state.state})
 
 
@@ -90,14 +101,9 @@ def _folder_name(key: TrainingKey) -> str:
     return f"{key.number}-{key.seed}"
 
 
-def _trial_row(study: str, training: Training, rows: Sequence[Epoch], objective: Objective) -> Row:
-    trial, last = training.trial, rows[-1] if rows else None
+def _trial_row(study: str, training: Training, last: Row, objective: Objective) -> Row:
+    trial = training.trial
     config = {f"config.{name}": value for name, value in trial.config.items()}
-    valid = {
-        name: value
-        for name, value in (last.values() if last else {}).items()
-        if name.startswith("valid_")
-    }
     return {
         "study": study,
         "family": trial.family,
@@ -105,21 +111,21 @@ def _trial_row(study: str, training: Training, rows: Sequence[Epoch], objective:
         "origin": trial.origin,
         **_standing(training),
         **{cost: training.metrics.get(cost) for cost in COSTS if cost != "parameters"},
-        "diagnosis": ailment(rows, training.status, training.reason) or None,
-        "precision": last.precision if last else None,
-        **_seconds_by_part(rows),
         **config,
-        **valid,
+        **last,
         f"best_valid_{objective.metric}": training.valid(objective),
     }
 
 
-def _seconds_by_part(rows: Sequence[Epoch]) -> Row:
-    """Seconds by part over the epochs that were timed; nothing where none was."""
-    timed = [row.parts for row in rows if row.parts]
-    if not timed:
-        return {}
-    return {column: sum(parts.get(column, 0.0) for parts in timed) for column in SECONDS}
+def _sentences(trials: "pd.DataFrame", epochs: "pd.DataFrame") -> "pd.Series[str]":
+    """What ails each trial, with the remedy; missing for a healthy one."""
+    import pandas as pd
+
+    found = diagnoses(trials, epochs)
+    keys = zip(*(found[name].tolist() for name in KEYS), strict=True)
+    said = dict(zip(keys, found["sentence"].tolist(), strict=True))
+    places = zip(*(trials[name].tolist() for name in KEYS), strict=True)
+    return pd.Series([said.get(place) for place in places], dtype="string", index=trials.index)
 
 
 def _standing(training: Training) -> Row:
@@ -134,20 +140,7 @@ def _standing(training: Training) -> Row:
         "started": training.started or None,
         "finished": training.finished or None,
         "worker": training.worker,
-    }
-
-
-def _epoch_row(study: str, key: TrainingKey, row: Epoch) -> Row:
-    return {
-        "study": study,
-        "family": key.family,
-        "trial": key.number,
-        "seed": key.seed,
-        "epoch": row.epoch,
-        "seconds": row.seconds,
-        "finished": row.finished,
-        **row.values(),
-        **row.parts,
+        "environment": training.environment or None,
     }
 
 

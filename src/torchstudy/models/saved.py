@@ -17,6 +17,7 @@ from torchstudy.families.built_in import BUILT_IN
 from torchstudy.files import write_json, written_aside
 from torchstudy.fitting import instantiate
 from torchstudy.training.batches import Batch, Preprocessing
+from torchstudy.training.tensorfiles import Damaged, read_tensors, write_tensors
 from torchstudy.values import Value
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def save_model(
     folder.mkdir(parents=True, exist_ok=True)
     instance = instantiate(family, config).family
     with written_aside(folder / "model.pt") as aside:
-        torch.save(dict(state), aside)
+        write_tensors(aside, dict(state))
     preprocessing = instance.preprocessing(data)
     write_json(
         folder / "preprocessing.json",
@@ -166,10 +167,17 @@ def load_model(folder: str | Path, families: Sequence[type[Family]] = ()) -> Sav
     data = DataSpec.of(contents["data"])
     instance = instantiate(by_name[contents["family"]], contents["config"]).family
     network = instance.deployed(data)
+    path = folder / "model.pt"
     try:
-        network.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        raise StudyError(f"{folder / 'model.pt'} does not fit: {error}") from None
+        network.load_state_dict(read_tensors(path))
+    except FileNotFoundError:
+        raise StudyError(f"{folder} is not a saved model: it has no model.pt") from None
+    except Damaged as error:
+        raise StudyError(
+            f"{path} is damaged ({error}); `optimize run` of its study writes it again"
+        ) from None
+    except (RuntimeError, TypeError) as error:
+        raise StudyError(f"{path} does not fit: {error}") from None
     preprocessing = instance.preprocessing(data)
     return SavedModel(network.eval(), instance, data, preprocessing)
 
@@ -179,4 +187,9 @@ def _contents(folder: Path) -> dict[str, Any]:
         contents: dict[str, Any] = json.loads((folder / "config.json").read_text())
     except FileNotFoundError:
         raise StudyError(f"{folder} is not a saved model: it has no config.json") from None
+    except ValueError as error:
+        raise StudyError(
+            f"{folder / 'config.json'} is damaged ({error}); `optimize run` of its study writes it "
+            "again"
+        ) from None
     return contents

@@ -2,16 +2,17 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
 
+from torchstudy.failpoints import failpoint
 from torchstudy.files import written_aside
 from torchstudy.records import Epoch
+from torchstudy.training.tensorfiles import Damaged, read_tensors, write_tensors
 
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,6 +47,7 @@ def save(standing: Standing, path: Path) -> None:
     """
     state = {
         "version": VERSION,
+        "training": _training_of(path),
         "model": standing.model.state_dict(),
         "optimizers": {name: opt.state_dict() for name, opt in standing.optimizers.items()},
         "shuffle": standing.shuffle.get_state(),
@@ -57,17 +59,24 @@ def save(standing: Standing, path: Path) -> None:
         "best_value": standing.best_value,
         "best_weights": standing.best_weights,
     }
+    failpoint("before-checkpoint")
     with written_aside(path) as aside:
-        torch.save(state, aside)
+        write_tensors(aside, state)
+        failpoint("amid-checkpoint")
+    failpoint("after-checkpoint")
 
 
 def restore(standing: Standing, path: Path) -> bool:
     """Put the saved state back into `standing`; False, and nothing changed, if there is none.
 
-    A checkpoint that cannot be read counts as none: that training starts over.
+    One that is damaged, another training's or of another network counts as none: that training
+    starts over.
     """
-    state = _read(path, standing.device)
-    if state is None:
+    try:
+        state = _read(path, standing.device)
+    except (FileNotFoundError, Damaged):
+        return False
+    if not _fits(standing, state):
         return False
     standing.model.load_state_dict(state["model"])
     for name, optimizer in standing.optimizers.items():
@@ -80,6 +89,21 @@ def restore(standing: Standing, path: Path) -> bool:
     standing.best_epoch, standing.best_value = state["best_epoch"], state["best_value"]
     standing.best_weights = state["best_weights"]
     return True
+
+
+def sift(path: Path) -> str:
+    """Remove a checkpoint that cannot be gone on from; why it cannot, or "" if it can or is none.
+
+    Not done while the training runs that it belongs to.
+    """
+    try:
+        _read(path, "cpu")
+    except FileNotFoundError:
+        return ""
+    except Damaged as error:
+        path.unlink(missing_ok=True)
+        return f"{path} is damaged ({error}) and was removed: this training starts over"
+    return ""
 
 
 def _random_states(device: torch.device) -> dict[str, Tensor]:
@@ -95,11 +119,32 @@ def _set_random_states(states: dict[str, Tensor], device: torch.device) -> None:
         torch.cuda.set_rng_state(states["cuda"].cpu(), device)
 
 
-def _read(path: Path, device: torch.device) -> dict[str, Any] | None:
-    try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError:
-        return None
-    except (RuntimeError, EOFError, OSError, ValueError, UnpicklingError):
-        return None  # cut off or damaged
-    return state if state.get("version") == VERSION else None
+def _training_of(path: Path) -> str:
+    """The training whose folder a checkpoint lies in, wherever the study's folder is moved to."""
+    return "/".join(path.absolute().parts[-3:-1])
+
+
+def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
+    """What was saved; raises Damaged, or FileNotFoundError."""
+    state = read_tensors(path, device)
+    if not isinstance(state, dict) or state.get("version") != VERSION:
+        raise Damaged("it was not written by this version")
+    if state["training"] != _training_of(path):
+        raise Damaged(f"it belongs to the training {state['training']}")
+    return state
+
+
+def _fits(standing: Standing, state: dict[str, Any]) -> bool:
+    """Whether a state is of the same network and optimizers: a family's code may have changed."""
+    own, saved = standing.model.state_dict(), state["model"]
+    if own.keys() != saved.keys() or standing.optimizers.keys() != state["optimizers"].keys():
+        return False
+    groups = [
+        (optimizer.state_dict()["param_groups"], state["optimizers"][name]["param_groups"])
+        for name, optimizer in standing.optimizers.items()
+    ]
+    is_alike = all(
+        [len(group["params"]) for group in now] == [len(group["params"]) for group in then]
+        for now, then in groups
+    )
+    return is_alike and all(own[name].shape == saved[name].shape for name in own)

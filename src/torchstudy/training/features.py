@@ -6,9 +6,9 @@ import json
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torchstudy.caching import about_file, hold, title_of
 from torchstudy.data.cachefolder import cache_errors
 from torchstudy.eviction import make_room
 from torchstudy.families.phases import FrozenEncoder
-from torchstudy.files import cache_folder, write_json, written_aside
+from torchstudy.files import cache_folder, digest_of, discard, write_json, written_aside
 from torchstudy.training.batches import Split
 
 if TYPE_CHECKING:
@@ -68,6 +68,19 @@ def cached_features(
     return found
 
 
+def sift_features(data_key: str) -> int:
+    """Remove features of the data that are not as they were written; how many files there were.
+
+    That is found out here, once in a run, and not by every worker: they look at shapes only. What
+    another process is computing, and what was kept before there were digests, is left as it is.
+    """
+    return sum(
+        _is_removed(path)
+        for path in (cache_folder() / "features").glob("*.npy")
+        if _stated(path).get("data") == data_key
+    )
+
+
 def are_cached(encoder: FrozenEncoder, items: NDArray[np.int64], *, data_key: str) -> bool:
     """Whether `cached_features` would find these features without computing them."""
     return _opened(_path(encoder, items, data_key), len(items)) is not None
@@ -91,15 +104,25 @@ def _opened(path: Path, num_items: int) -> NDArray[np.float32] | None:
     except (OSError, ValueError, EOFError):
         return None
     is_sound = features.ndim == 2 and features.dtype == np.float32 and len(features) == num_items
-    return features if is_sound and features.shape[1] == _stated_width(path) else None
+    return features if is_sound and features.shape[1] == _stated(path).get("features") else None
 
 
-def _stated_width(path: Path) -> int | None:
+def _stated(path: Path) -> dict[str, Any]:
+    """What was noted about a file of features; nothing if that is gone or damaged."""
     try:
         stated = json.loads(about_file(path).read_text(encoding="utf-8"))
-        return int(stated["features"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    except (OSError, ValueError):
+        return {}
+    return stated if isinstance(stated, dict) else {}
+
+
+def _is_removed(path: Path) -> bool:
+    with suppress(OSError), path.with_suffix(".lock").open("w") as lock:
+        digest = _stated(path).get("digest")
+        if digest is not None and _is_ours(lock.fileno()) and digest_of(path) != digest:
+            discard(path)
+            return True
+    return False
 
 
 def _write(
@@ -113,9 +136,10 @@ def _write(
         "items": len(features),
         "features": features.shape[1],
     }
-    write_json(about_file(path), stated)
-    with written_aside(path) as aside, aside.open("wb") as file:
-        np.save(file, features)
+    with written_aside(path) as aside:
+        with aside.open("wb") as file:
+            np.save(file, features)
+        write_json(about_file(path), {**stated, "digest": digest_of(aside)})
 
 
 @contextmanager
