@@ -194,14 +194,20 @@ def test_a_loss_that_is_not_finite_ends_as_diverged_with_epoch_and_layer(
     outcome, _ = train(lesson_on(striped, phases=phases))
     assert outcome.status is Status.DIVERGED
     assert outcome.epochs == 1
-    assert "training loss was not finite in epoch 2, first seen in 0.weight" in outcome.reason
+    assert outcome.reason == (
+        "training loss was not finite in epoch 2, first seen in the loss itself: what every layer "
+        "gave was finite"
+    )
 
 
 def test_a_metric_that_is_not_finite_ends_as_diverged(striped: ImageData) -> None:
     lesson = lesson_on(striped, score=lambda model, part: {"accuracy": 0.5, "loss": math.nan})
     outcome, _ = train(lesson)
     assert outcome.status is Status.DIVERGED
-    assert outcome.reason.startswith("validation loss was not finite in epoch 1")
+    assert outcome.reason == (
+        "validation loss was not finite in epoch 1, first seen in the metric itself: what every "
+        "layer gave was finite"
+    )
     assert outcome.metrics == {}
 
 

@@ -1,4 +1,4 @@
-"""How well a training is: what reaches the layers in one step, and where numbers went wrong."""
+"""How well a training is: what reaches the layers in one step, and how far the weights move."""
 
 import math
 import statistics
@@ -14,28 +14,6 @@ RECTIFIERS = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "threshold", "t
 BOUNDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 NEAR = 0.01  # of the range between the bounds: an output this close to one is saturated
 FEWEST = 8  # values of a unit in a batch, below which nothing is said about its being dead
-
-
-def first_non_finite(model: nn.Module) -> str | None:
-    """The name of the first parameter or buffer, in forward order, that is not finite, or None.
-
-    A gradient counts as well: it is bad one step before the parameter is.
-    """
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            return name
-        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
-            return f"{name} (gradient)"
-    for name, buffer in model.named_buffers():
-        if buffer.is_floating_point() and not torch.isfinite(buffer).all():
-            return name
-    return None
-
-
-def divergence(model: nn.Module, what: str, epoch: int) -> str:
-    """One sentence: what was not finite, when, and in which layer it shows first."""
-    place = first_non_finite(model)
-    return f"{what} was not finite in epoch {epoch}" + (f", first seen in {place}" if place else "")
 
 
 class Monitor:

@@ -12,11 +12,12 @@ from torchstudy.families.phases import Phase
 from torchstudy.training.batches import Batch
 from torchstudy.training.checkpoint import Standing
 from torchstudy.training.clock import Clock
-from torchstudy.training.health import Monitor, divergence
+from torchstudy.training.health import Monitor
 from torchstudy.training.lesson import Diverged, Lesson, Stopped
 from torchstudy.training.optim import learning_rate_at, set_learning_rate
+from torchstudy.training.origin import bad_weight, divergence, origin_of_step
 
-CHECK_EVERY = 32  # batches between two looks at whether the loss is still finite
+CHECK_EVERY = 32  # batches between two looks at the loss where a look waits for a GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ def gradient_steps(
     monitor = Monitor(standing.model)
     losses: dict[str, list[Tensor]] = {phase.name: [] for group in groups for phase in group}
     norms: list[Tensor] = []
-    rate = math.nan
+    rate, on_gpu = math.nan, lesson.compute.device != "cpu"
     for group in groups:
         items = group[0].items(lesson.train)
         total = group[0].passes * items.num_batches(lesson.config.batch_size)
@@ -62,8 +63,8 @@ def gradient_steps(
                     loss, norm = _step(lesson, standing, phase, batch, clock)
                 losses[phase.name].append(loss)
                 norms.append(norm)
-                if is_last or number % CHECK_EVERY == CHECK_EVERY - 1:
-                    _check_finite(standing.model, loss, norm, epoch)
+            if on_gpu and (is_last or number % CHECK_EVERY == CHECK_EVERY - 1):
+                _check_past(standing.model, losses, norms, epoch)
     means = {name: float(torch.stack(each).mean()) for name, each in losses.items()}
     health = {f"health_{name}": value for name, value in monitor.measures().items()}
     health["health_first_loss"] = float(next(each for each in losses.values() if each)[0])
@@ -87,9 +88,13 @@ def _batches(lesson: Lesson, standing: Standing, phase: Phase, clock: Clock) -> 
 def _step(
     lesson: Lesson, standing: Standing, phase: Phase, batch: Batch, clock: Clock
 ) -> tuple[Tensor, Tensor]:
-    """One optimizer step: the loss, and the norm of the whole gradient before clipping."""
+    """One optimizer step: the loss, and the norm of the whole gradient before clipping.
+
+    On a CPU, where it takes 2 us to look, weights are never moved by what is not finite.
+    """
     optimizer, config = standing.optimizers[phase.name], lesson.config
     parameters = _parameters(optimizer)
+    draws = torch.get_rng_state()
     with clock.part("forward"), lesson.compute.autocast():
         loss = phase.loss(standing.model, batch)
     with clock.part("backward"):
@@ -97,6 +102,8 @@ def _step(
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
     with clock.part("step"):
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if lesson.compute.device == "cpu":
+            _check_step(lesson, standing, phase, batch, (loss.detach(), norm), draws)
         if config.value_clipping:
             nn.utils.clip_grad_value_(parameters, config.value_clipping)
         if config.gradient_clipping:
@@ -123,8 +130,42 @@ def _set_rate(lesson: Lesson, standing: Standing, phase: Phase, per_epoch: int) 
     return rate
 
 
-def _check_finite(model: nn.Module, loss: Tensor, norm: Tensor, epoch: int) -> None:
-    if not math.isfinite(float(loss)):
-        raise Diverged(divergence(model, "training loss", epoch))
-    if not math.isfinite(float(norm)):
-        raise Diverged(divergence(model, "gradient norm", epoch))
+def _check_step(
+    lesson: Lesson,
+    standing: Standing,
+    phase: Phase,
+    batch: Batch,
+    found: tuple[Tensor, Tensor],
+    draws: Tensor,
+) -> None:
+    """Raise Diverged for a loss or gradient norm that is not finite, with where that began.
+
+    `draws` is the random state that the step began with, so that it can be taken again.
+    """
+    what = _what_is_bad(*found)
+    if what is None:
+        return
+    torch.set_rng_state(draws)
+
+    def again() -> Tensor:
+        with lesson.compute.autocast():
+            return phase.loss(standing.model, batch)
+
+    place = origin_of_step(standing.model, again) or bad_weight(standing.model)
+    raise Diverged(divergence(what, len(standing.rows) + 1, place))
+
+
+def _check_past(
+    model: nn.Module, losses: dict[str, list[Tensor]], norms: list[Tensor], epoch: int
+) -> None:
+    """The same of the latest steps; what began in one of them has gone through all layers since."""
+    latest = [loss for each in losses.values() for loss in each[-CHECK_EVERY:]]
+    what = _what_is_bad(torch.stack(latest).sum(), torch.stack(norms[-len(latest) :]).sum())
+    if what is not None:
+        raise Diverged(divergence(what, epoch, bad_weight(model)))
+
+
+def _what_is_bad(loss: Tensor, norm: Tensor) -> str | None:
+    if not math.isfinite(loss.item()):
+        return "training loss"
+    return None if math.isfinite(norm.item()) else "gradient norm"

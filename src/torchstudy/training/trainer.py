@@ -12,16 +12,17 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from torchstudy.failpoints import failpoint
 from torchstudy.families.phases import Fit, Phase
 from torchstudy.records import Epoch, Objective, Outcome, Status
 from torchstudy.seeds import derive
 from torchstudy.training.checkpoint import Standing, restore, save
 from torchstudy.training.clock import Clock
 from torchstudy.training.gallery import SHOWN, is_due, taken
-from torchstudy.training.health import divergence
 from torchstudy.training.initial import initialise
 from torchstudy.training.lesson import Diverged, Lesson, Stopped
 from torchstudy.training.optim import make_optimizer
+from torchstudy.training.origin import bad_weight, divergence, origin_of_score
 from torchstudy.training.probing import settled
 from torchstudy.training.steps import gradient_steps
 
@@ -49,20 +50,21 @@ def train(
         standing = beginning(lesson)
         lesson = _settled(lesson, standing)
         lesson.compute.seed(derive(lesson.seed, "train"))
-        if checkpoint is None or not restore(standing, checkpoint):
-            _fit(lesson, standing, "start")
-            take_pictures(lesson, standing)
-        for row in standing.rows:
-            on_epoch(row)
-        for epoch, pictures in standing.pictures.items():
-            on_pictures(epoch, pictures)
         try:
+            if checkpoint is None or not restore(standing, checkpoint):
+                _fit(lesson, standing, "start")
+                take_pictures(lesson, standing)
+            for row in standing.rows:
+                on_epoch(row)
+            for epoch, pictures in standing.pictures.items():
+                on_pictures(epoch, pictures)
             while not is_finished(lesson, standing):
                 _epoch(lesson, standing, should_stop, clock)
                 if checkpoint is not None:
                     with clock.part("checkpoint"):
                         save(standing, checkpoint)
                 on_epoch(standing.rows[-1])
+                failpoint("after-epoch")
                 if (epoch := len(standing.rows)) in standing.pictures:
                     on_pictures(epoch, standing.pictures[epoch])
         except Stopped:
@@ -133,7 +135,8 @@ def _epoch(
         metrics = _scored(lesson, standing)
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise Diverged(divergence(standing.model, f"validation {name}", epoch))
+            place = origin_of_score(standing.model, lambda: _scored(lesson, standing))
+            raise Diverged(divergence(f"validation {name}", epoch, place))
     if is_best(lesson.objective, standing, metrics):
         standing.keep_best(epoch, metrics[lesson.objective.metric])
     standing.rows.append(
@@ -156,12 +159,18 @@ def _epoch(
 
 
 def _fit(lesson: Lesson, standing: Standing, at: Literal["start", "epoch"]) -> None:
-    """Fit the parts that are due, in eval mode and without gradients."""
+    """Fit the parts that are due, in eval mode and without gradients.
+
+    Raises Diverged for weights that are not finite now, whether by a fit or by the epoch's steps.
+    """
+    due = [phase for phase in lesson.phases if isinstance(phase, Fit) and phase.at == at]
     standing.model.eval()
     with torch.no_grad():
-        for phase in lesson.phases:
-            if isinstance(phase, Fit) and phase.at == at:
-                phase.function(standing.model, lesson.train)
+        for phase in due:
+            phase.function(standing.model, lesson.train)
+    place = bad_weight(standing.model) if due or at == "epoch" else None
+    if place is not None:
+        raise Diverged(divergence("a weight", len(standing.rows) + 1, place))
 
 
 def is_best(objective: Objective, standing: Standing, metrics: dict[str, float]) -> bool:

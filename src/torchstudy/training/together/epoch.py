@@ -5,15 +5,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import torch
 
+from torchstudy.families.phases import Phase
 from torchstudy.records import Epoch
 from torchstudy.training.batches import Batch
-from torchstudy.training.health import divergence
 from torchstudy.training.lesson import Stopped
-from torchstudy.training.steps import CHECK_EVERY
-from torchstudy.training.together.group import Group, Member, Step
+from torchstudy.training.origin import bad_weight, divergence, origin_of_score, origin_of_step
+from torchstudy.training.together.group import Group, Member, Step, part_of
 from torchstudy.training.trainer import is_best
 
 Reasons = dict[int, str]  # why a member has diverged, by its number
@@ -40,10 +41,8 @@ def one_epoch(group: Group, diverged: Reasons, should_stop: Callable[[], bool]) 
     with group.clock.part("evaluate"), torch.inference_mode():
         scores = group.scores(group.members[0].lesson.valid)
     for member, metrics in zip(group.members, scores, strict=True):
-        for name, value in metrics.items():
-            if not math.isfinite(value) and member.number not in diverged:
-                what = f"validation {name}"
-                diverged[member.number] = divergence(member.standing.model, what, member.epoch)
+        if member.number not in diverged and (reason := _why_bad(member, metrics)):
+            diverged[member.number] = reason
     share = 1 / len(group.members)
     seconds = (time.perf_counter() - began) * share
     parts = {f"seconds_{part}": all_of * share for part, all_of in group.clock.taken().items()}
@@ -60,15 +59,13 @@ def _steps(group: Group, diverged: Reasons, should_stop: Callable[[], bool]) -> 
     per_epoch = lesson.train.num_batches(lesson.config.batch_size)
     group.begin()
     steps: list[Step] = []
+    check = partial(_check_finite, group, diverged)
     for number, batch in enumerate(_batches(group, per_epoch)):
         if should_stop():
             raise Stopped
         is_last = number == per_epoch - 1
         watch = group.watch(len(batch)) if is_last else None
-        step = group.step(batch, per_epoch, watch)
-        steps.append(step)
-        if is_last or number % CHECK_EVERY == CHECK_EVERY - 1:
-            _check_finite(group, step, diverged)
+        steps.append(group.step(batch, per_epoch, watch, check))
     losses = torch.stack([step.losses for step in steps])
     first = losses[0].tolist()
     assert watch is not None
@@ -93,17 +90,41 @@ def _batches(group: Group, per_epoch: int) -> Iterator[Batch]:
         yield batch
 
 
-def _check_finite(group: Group, step: Step, diverged: Reasons) -> None:
+def _check_finite(group: Group, diverged: Reasons, step: Step, batch: Batch) -> None:
     """Name the members whose loss or gradient is not finite; the others are not concerned."""
-    is_fine = [torch.isfinite(each) for each in (step.losses, step.norms)]
-    if bool(torch.stack(is_fine).all()):
+    if math.isfinite((step.losses.sum() + step.norms.sum()).item()):
         return
-    group.give_back_weights()
-    for place, member in enumerate(group.members):
-        if member.number in diverged or bool(is_fine[0][place] & is_fine[1][place]):
-            continue
-        what = "gradient norm" if is_fine[0][place] else "training loss"
-        diverged[member.number] = divergence(member.standing.model, what, member.epoch)
+    found = enumerate(zip(group.members, step.losses.tolist(), step.norms.tolist(), strict=True))
+    bad = [
+        (place, member, "gradient norm" if math.isfinite(loss) else "training loss")
+        for place, (member, loss, norm) in found
+        if member.number not in diverged and not (math.isfinite(loss) and math.isfinite(norm))
+    ]
+    if bad:
+        group.give_back_weights()
+    for place, member, what in bad:
+        own = part_of(batch, place, len(group.members))
+        diverged[member.number] = divergence(what, member.epoch, _origin_of_step(member, own))
+
+
+def _origin_of_step(member: Member, batch: Batch) -> str | None:
+    """Where a member's step began to be not finite, taken again with other draws."""
+    model = member.standing.model.train()
+    (phase,) = (phase for phase in member.lesson.phases if isinstance(phase, Phase))
+    return origin_of_step(model, lambda: phase.loss(model, batch)) or bad_weight(model)
+
+
+def _why_bad(member: Member, metrics: dict[str, float]) -> str:
+    """What is not finite after the epoch, of the weights or the metrics; "" where all is."""
+    lesson, model = member.lesson, member.standing.model.eval()
+    if (place := bad_weight(model)) is not None:
+        return divergence("a weight", member.epoch, place)
+    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if not bad:
+        return ""
+    with torch.inference_mode():
+        place = origin_of_score(model, lambda: lesson.score(model, lesson.valid))
+    return divergence(f"validation {bad[0]}", member.epoch, place)
 
 
 def _row(

@@ -103,8 +103,17 @@ class Group:
         """The loss of every member on its own items (members,)."""
         return self._losses(self._outputs(self._network, batch), batch)
 
-    def step(self, batch: Batch, per_epoch: int, watch: Watch | None = None) -> Step:
-        """One step of every member on its own items; `per_epoch` of them are an epoch."""
+    def step(
+        self,
+        batch: Batch,
+        per_epoch: int,
+        watch: Watch | None = None,
+        check: Callable[[Step, Batch], None] = lambda step, batch: None,
+    ) -> Step:
+        """One step of every member on its own items; `per_epoch` of them are an epoch.
+
+        `check` is given what the step has found before any weight moves.
+        """
         weights = list(self._weights.values())
         with self.clock.part("forward"):
             losses = self._forward(batch, watch)
@@ -114,6 +123,8 @@ class Group:
             gradients = [gradient.contiguous() for gradient in found]
         with self.clock.part("step"):
             each = gradient_norms(gradients)
+            step = Step(losses=losses.detach(), norms=whole_norms(each))
+            check(step, batch)
             clip(gradients, self._configs)
             self._set_rates(per_epoch)
             self._optimizer.step(gradients)
@@ -122,7 +133,7 @@ class Group:
         for member in self.members:
             steps = member.standing.steps
             steps[member.phase] = steps.get(member.phase, 0) + 1
-        return Step(losses=losses.detach(), norms=whole_norms(each))
+        return step
 
     def rates(self) -> list[float]:
         """The learning rate of each member's last step."""
@@ -173,6 +184,18 @@ def joined(batches: Sequence[Batch]) -> Batch:
         torch.cat([batch.targets for batch in batches]),
         None if first.numbers is None else torch.cat([_there(b.numbers) for b in batches]),
         None if first.categories is None else torch.cat([_there(b.categories) for b in batches]),
+    )
+
+
+def part_of(batch: Batch, place: int, num_members: int) -> Batch:
+    """The items of one of the batches that were `joined`, all of one length."""
+    size = len(batch) // num_members
+    own = slice(place * size, (place + 1) * size)
+    return Batch(
+        batch.inputs[own],
+        batch.targets[own],
+        None if batch.numbers is None else batch.numbers[own],
+        None if batch.categories is None else batch.categories[own],
     )
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchstudy.data.spec import DataSpec
+from torchstudy.failpoints import failpoint
 from torchstudy.records import Epoch, Outcome, Status
 from torchstudy.training.checkpoint import save
 from torchstudy.training.clock import Clock
@@ -114,3 +115,4 @@ def _until_one_ends(
                     torch.set_rng_state(member.draws.get_state())  # `save` keeps the global one
                     save(member.standing, member.checkpoint)
             report(member)
+            failpoint("after-epoch")
