@@ -12,6 +12,7 @@ from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.ledger import Ledger, StudyState
 from torchstudy.records import Objective, Status, Training, TrainingKey
 from torchstudy.stored import described_studies, find_study, reading, writing
+from torchstudy.visible import on_one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,13 +58,15 @@ def study_table(reports: Path, storage: str | None, study: str, what: str) -> "p
 
     with reading(reports, storage) as opened:
         ledger, state = find_study(opened, reports, study)
-        return tables(ledger, state)[what]
+        return tables(ledger, state, [what])[what]
 
 
 def exported(table: "pd.DataFrame", format: str) -> bytes:
     """A table as the bytes of a csv, json (records) or parquet file."""
     if format == "csv":
-        return str(table.to_csv(index=False)).encode()
+        from torchstudy.spreadsheets import as_csv
+
+        return as_csv(table).encode()
     if format == "json":
         records = json.loads(str(table.to_json(orient="records", date_format="iso")))
         return (json.dumps(records, indent=2) + "\n").encode()
@@ -194,13 +197,21 @@ def _state(state: StudyState) -> str:
     return "interrupted" if state.owner.is_gone else "running"
 
 
+def _whereabouts(state: StudyState) -> str:
+    """Where a run that cannot be seen from here was last heard of; empty for any other."""
+    if state.owner is None or state.owner.is_in_sight:
+        return ""
+    heard = f", last heard of at {state.seen[:19]} UTC" if state.seen else ""
+    return f" on {state.owner.host}{heard}"
+
+
 def _objective(state: StudyState) -> Objective:
     return Objective(**state.summary["objective"])
 
 
 def _status(ledger: Ledger, state: StudyState) -> tuple[str, list[list[str]]]:
     trainings = ledger.trainings(state.name)
-    epochs = {key: row.epoch for key, row in ledger.epochs(state.name)}
+    epochs = ledger.last_epochs(state.name)
     budget = state.summary["budget"]
     is_live = _state(state) == "running"
     lines = []
@@ -222,7 +233,7 @@ def _status(ledger: Ledger, state: StudyState) -> tuple[str, list[list[str]]]:
                 _best_text(searched, _objective(state), with_family=False),
             ]
         )
-    return f"{state.name}: {_state(state)}", lines
+    return f"{state.name}: {_state(state)}{_whereabouts(state)}", lines
 
 
 def _under_way(trainings: Sequence[Training], epochs: Mapping[TrainingKey, int], last: int) -> str:
@@ -278,5 +289,5 @@ def _cell(value: object) -> str:
     if isinstance(value, pd.Timestamp):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    line = text.strip().rpartition("\n")[2]
+    line = on_one_line(text.strip().rpartition("\n")[2])
     return line if len(line) <= MAX_COLUMN else line[: MAX_COLUMN - 1] + "…"

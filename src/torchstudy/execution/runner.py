@@ -8,14 +8,21 @@ from torchstudy.analysis.tables import Results, read_results
 from torchstudy.data.dataset import prepare
 from torchstudy.data.sources import scan
 from torchstudy.execution import finishing
+from torchstudy.execution.environment import environment_of
 from torchstudy.execution.idle import Timesheet
 from torchstudy.execution.ledger import Ledger
+from torchstudy.execution.memory import checked_memory
 from torchstudy.execution.preconditions import ExecutorName, num_workers_of, results_folder
+from torchstudy.execution.room import checked_disk
 from torchstudy.execution.session import Session
+from torchstudy.execution.watchdog import Patience
 from torchstudy.execution.watching import PlainLines, Silent, Watcher
+from torchstudy.failpoints import failpoint
+from torchstudy.files import writable
 from torchstudy.models.limits import Limits
 from torchstudy.study import Study
 from torchstudy.training.compute import devices_of
+from torchstudy.training.features import sift_features
 
 
 def run(
@@ -30,6 +37,9 @@ def run(
     watcher: Watcher | None = None,
     quiet: bool = False,
     profile: bool = False,
+    memory: float | None = None,
+    stall: float | None = None,
+    disk: float | None = None,
 ) -> Results:
     """Run a study to the end of its budget, or go on where it stopped; return its tables.
 
@@ -44,12 +54,20 @@ def run(
         watcher: told of everything that happens; by default plain lines are printed.
         quiet: print nothing.
         profile: wait for a GPU at every part of a step, so that its time is told apart (slower).
+        memory: gigabytes for each worker; by default what is free is shared, 10% kept back.
+        stall: seconds without progress after which a worker counts as hung; by default 600, and
+            3600 while it computes.
+        disk: gigabytes for checkpoints, 20 by default. Where they are more, trainings that wait
+            lose theirs, the least promising first, and then the run stops.
 
     Raises StudyError for data or configurations that cannot work, StudyClaimed and StudyChanged
-    for a study held by another run or changed since, Interrupted after a signal.
+    for a study held by another run or changed since, Interrupted after a signal, CannotWrite or
+    another RunError where the disk is full or must not be written.
     """
     watching = watcher or (Silent() if quiet else PlainLines())
     num_workers = num_workers_of(workers, executor)
+    most_memory, patience = checked_memory(memory), Patience.of(stall)
+    most_disk = checked_disk(disk)
     devices = devices_of(study.device)
     active = [study.family(name).__name__ for name in families] if families else None
     study.check(scan(study.images).spec())
@@ -57,17 +75,25 @@ def run(
     study.check(data.spec)
     limits = Limits(study, data.spec)
     limits.check()
+    if count := sift_features(data.handle.folder.name):
+        watching.note(f"features in the cache were damaged ({count} of them) and are made again")
     if storage is not None:
-        Ledger(storage).close()  # refused before a folder is made
+        _opened(storage, watching).close()  # refused before a folder is made
     folder = results_folder(Path(reports), study.name)
-    ledger = Ledger(storage or f"sqlite:///{Path(reports) / 'studies.sqlite'}")
+    ledger = _opened(storage or f"sqlite:///{Path(reports) / 'studies.sqlite'}", watching)
     try:
         if fresh:
-            ledger.forget(study.name)
+            ledger.forget(study.name, tell=watching.note)
             finishing.clear(folder)
         declaration = {**study.describe(), "fingerprint": data.spec.fingerprint}
-        has_news = not ledger.claim(study.name, declaration)
-        summary = finishing.summary(study, data, num_workers)
+        has_news = not ledger.claim(study.name, declaration, tell=watching.note)
+        failpoint("after-claim")
+        stored = next(stored.summary for stored in ledger.studies() if stored.name == study.name)
+        threads = 1 if executor == "local" else None
+        environment = environment_of(study, device=devices[0], threads=threads)
+        summary = finishing.summary(study, data, num_workers) | environment.added_to(stored)
+        if warning := environment.warning(stored):
+            watching.note(warning)
         session = Session(
             study=study,
             data=data,
@@ -82,8 +108,21 @@ def run(
             timesheet=Timesheet(ledger, study.name, summary),
             devices=devices,
             is_profiled=profile,
+            memory=most_memory,
+            patience=patience,
+            environment=environment.id,
+            disk=most_disk,
         )
-        session.go()
+        with writable(folder):
+            session.go()
     finally:
         ledger.close()
     return read_results(folder)
+
+
+def _opened(url: str, watching: Watcher) -> Ledger:
+    """The ledger, and a line on what was found damaged in it."""
+    ledger = Ledger(url)
+    if ledger.note:
+        watching.note(ledger.note)
+    return ledger
