@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.test_proposer import SPACE, question, value
 
+from torchstudy.errors import RunError
 from torchstudy.execution.asking import Answer, Asker, InlineAsker, ProcessAsker
 from torchstudy.search.proposer import Proposal, Question, Result, SpaceExhausted, propose
 from torchstudy.seeds import derive
@@ -50,11 +51,45 @@ def test_a_space_that_is_used_up_is_an_answer(asker: ProcessAsker) -> None:
 @pytest.mark.slow
 def test_the_process_answers_as_this_one_does(asker: ProcessAsker) -> None:
     """Slow: the process loads Ax."""
-    generator = np.random.default_rng(derive(0, "asking"))
-    configs = [SPACE.sample(generator) for _ in range(9)]
-    results = [Result(config=config, value=value(config)) for config in configs]
     for number in (8, 9):
-        found = answered(asker, question(number, results[:number]), 120.0)
+        found = answered(asker, asked_with_results(number), 120.0)
         assert isinstance(found, Proposal)
         assert found.origin == "model"
-        assert found == answered(InlineAsker(), question(number, results[:number]), 0.0)
+        assert found == answered(InlineAsker(), asked_with_results(number), 0.0)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_replaced_and_answers_the_same(asker: ProcessAsker) -> None:
+    """Slow: the process loads Ax, perhaps twice."""
+    asked = asked_with_results(8)
+    asker.ask(asked)
+    assert asker._process is not None
+    asker._process.kill()
+    found = None
+    until = time.monotonic() + 120
+    while found is None and time.monotonic() < until:
+        time.sleep(0.01)
+        found = asker.answer()
+    assert found == answered(InlineAsker(), asked, 0.0)
+
+
+def test_a_process_that_dies_over_and_over_ends_the_run(asker: ProcessAsker) -> None:
+    asker.ask(asked_with_results(8))
+    with pytest.raises(RunError, match=r"died or hung 3 times over trial 8 of "):
+        answered_to_death(asker)
+
+
+def answered_to_death(asker: ProcessAsker) -> None:
+    """Look for an answer of processes that die before they can give it."""
+    for _ in range(3):
+        assert asker._process is not None
+        asker._process.kill()
+        asker._process.join()
+        assert asker.answer() is None
+
+
+def asked_with_results(number: int) -> Question:
+    """A question for the model, with the results of every trial before it."""
+    generator = np.random.default_rng(derive(0, "asking"))
+    configs = [SPACE.sample(generator) for _ in range(number)]
+    return question(number, [Result(config=config, value=value(config)) for config in configs])

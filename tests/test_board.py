@@ -83,3 +83,13 @@ def test_a_board_read_afresh_shows_the_same(board: Board) -> None:
     board.refresh()
     assert shown(board) == before
     assert shown(Board(board.ledger, "lines", ["A", "B"])) == before
+
+
+def test_a_lost_worker_and_the_environment_reach_the_ledger(board: Board) -> None:
+    key = TrainingKey(family="A", number=0, seed=5)
+    for environment in ("one", "two"):
+        attempt = board.begin(key, "search", "w", environment)
+        assert board.end(key, attempt, Outcome(status=Status.PAUSED), 1.0, is_lost=True)
+    board.end(key, board.begin(key, "search", "w", "two"), Outcome(status=Status.PAUSED), 1.0)
+    assert (board.trainings[key].losses, board.trainings[key].attempt) == (2, 3)
+    assert board.trainings[key].environment == "one+two"

@@ -2,13 +2,15 @@
 
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torchstudy.errors import Interrupted
+from torchstudy.execution.redaction import redacted
+from torchstudy.execution.stopping import drop_lost_terminal, stop_signals
+from torchstudy.visible import visible
 
 if TYPE_CHECKING:
     from torchstudy.study import Study
@@ -35,7 +37,7 @@ def run_and_show(study: "Study", options: dict[str, Any], *, quiet: bool) -> Non
     if options.get("profile"):
         show_profile(results)
     for line in summary_lines(results):
-        print(line)
+        print(visible(line))
 
 
 def show_profile(results: Any) -> None:
@@ -57,15 +59,15 @@ def show_plan(study: "Study", options: dict[str, Any]) -> None:
     header = ["family", "trials", "confirmations", "left", "worker time", "from"]
     title, lines, footer = plan_lines(study, **options)
     print_table(title, header, lines)
-    print(footer)
+    print(visible(footer))
 
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """What stops a run says how to go on: Ctrl-C, SIGTERM, a reader that goes away."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """What stops a run says how to go on: Ctrl-C, SIGTERM, a reader or terminal that goes away."""
     try:
-        yield
+        with stop_signals(_interrupt):
+            yield
     except KeyboardInterrupt:
         raise Interrupted("stopped; everything finished is saved") from None
     except BrokenPipeError:
@@ -73,8 +75,14 @@ def resumable() -> Iterator[None]:
         raise Interrupted(
             "stopped, as nothing reads what is printed; what is done is saved"
         ) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    except OSError:
+        if not drop_lost_terminal():
+            raise
+        raise Interrupted("stopped, as the terminal is gone; what is done is saved") from None
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def drop_output() -> None:
@@ -84,5 +92,6 @@ def drop_output() -> None:
 
 
 def same_command() -> str:
-    """The line that goes on: what was typed, without the option that starts over."""
-    return shlex.join(["optimize", *(word for word in sys.argv[1:] if word != "--fresh")])
+    """The line that goes on: what was typed, without passwords and what starts over."""
+    words = (redacted(word) for word in sys.argv[1:] if word != "--fresh")
+    return shlex.join(["optimize", *words])

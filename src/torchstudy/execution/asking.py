@@ -1,7 +1,9 @@
 """Proposals computed ahead: a process of its own answers one question while trials train."""
 
 import sys
+import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from multiprocessing.context import ForkServerProcess
 
@@ -17,6 +19,9 @@ from torchstudy.search.proposer import (
     needs_model,
     propose,
 )
+
+LONGEST_ANSWER = 1800.0  # seconds; one or two are usual
+MOST_LOSSES = 2  # processes that may be lost over one question
 
 Answer = Proposal | SpaceExhausted
 
@@ -76,42 +81,35 @@ class ProcessAsker(Asker):
     """
 
     def __init__(self) -> None:
-        self._is_busy = False
+        self._question: Question | None = None
+        self._asked = 0.0  # when, on the monotonic clock
+        self._losses = 0  # of processes, over one question
         self._ready: Answer | None = None
         self._process: ForkServerProcess | None = None
         self._connection: Connection | None = None
 
     @override
     def ask(self, question: Question) -> None:
-        if self._connection is None:
-            self._connection, theirs = Pipe()
-            self._process = start_process(_serve, theirs, None, name="proposer")
-            theirs.close()
+        self._question, self._losses = question, 0
         if needs_model(question):
-            self._connection.send(question)
-        else:
-            self._ready = _answered(question)
-        self._is_busy = True
+            self._send(question)
+            return
+        self._start()  # it loads Ax while the first trials train
+        self._ready = _answered(question)
 
     @override
     def answer(self) -> Answer | None:
         answer, self._ready = self._ready, None
-        if answer is None and self._connection is not None and self._connection.poll():
-            answer = self._received(self._connection)
-        self._is_busy = self._is_busy and answer is None
-        return answer
-
-    def _received(self, connection: Connection) -> Answer:
-        try:
-            answer: Answer = connection.recv()
-        except EOFError:
-            raise RunError("the process that computes proposals has died") from None
+        if answer is None and self._question is not None:
+            answer = self._received(self._question)
+        if answer is not None:
+            self._question = None
         return answer
 
     @property
     @override
     def is_busy(self) -> bool:
-        return self._is_busy
+        return self._question is not None
 
     @override
     def close(self) -> None:
@@ -119,8 +117,47 @@ class ProcessAsker(Asker):
             self._process.kill()
             self._process.join()
             self._process.close()
+            self._process = None
         if self._connection is not None:
             self._connection.close()
+            self._connection = None
+
+    def _start(self) -> Connection:
+        """The connection to the process, which is started if there is none."""
+        if self._connection is None:
+            self._connection, theirs = Pipe()
+            self._process = start_process(_serve, theirs, None, name="proposer")
+            theirs.close()
+        return self._connection
+
+    def _send(self, question: Question) -> None:
+        self._asked = time.monotonic()
+        with suppress(OSError):  # it has just died, as is seen when the answer is looked for
+            self._start().send(question)
+
+    def _received(self, question: Question) -> Answer | None:
+        """The answer if it is there; a process that is lost is replaced and asked again.
+
+        The answer depends on the question alone. RunError when it is lost again and again.
+        """
+        connection = self._start()
+        try:
+            if connection.poll():
+                answer: Answer = connection.recv()
+                return answer
+            if time.monotonic() - self._asked < LONGEST_ANSWER:
+                return None
+        except (EOFError, OSError):
+            pass
+        self.close()
+        self._losses += 1
+        if self._losses > MOST_LOSSES:
+            raise RunError(
+                f"the process that computes proposals died or hung {self._losses} times over "
+                f"trial {question.number} of {question.name}"
+            )
+        self._send(question)
+        return None
 
 
 def _answered(question: Question) -> Answer:

@@ -30,9 +30,9 @@ class Board:
         for trial in trials:
             self.trials[trial.family].append(trial)
 
-    def begin(self, key: TrainingKey, purpose: Purpose, worker: str) -> int:
+    def begin(self, key: TrainingKey, purpose: Purpose, worker: str, environment: str = "") -> int:
         """Record that a training starts or goes on; the number of the attempt."""
-        attempt = self.ledger.begin(self.study, key, purpose, worker)
+        attempt = self.ledger.begin(self.study, key, purpose, worker, environment)
         self._reread(key)
         return attempt
 
@@ -44,9 +44,17 @@ class Board:
         """The epochs of one training, in order."""
         return [row for _, row in self.ledger.epochs(self.study, key)]
 
-    def end(self, key: TrainingKey, attempt: int, outcome: Outcome, seconds: float) -> bool:
-        """Record how an attempt ended; False if it had been given up."""
-        is_new = self.ledger.end(self.study, key, attempt, outcome, seconds)
+    def end(
+        self,
+        key: TrainingKey,
+        attempt: int,
+        outcome: Outcome,
+        seconds: float,
+        *,
+        is_lost: bool = False,
+    ) -> bool:
+        """Record how an attempt ended, or that its worker was lost; False if it was given up."""
+        is_new = self.ledger.end(self.study, key, attempt, outcome, seconds, is_lost=is_lost)
         self._reread(key)
         return is_new
 

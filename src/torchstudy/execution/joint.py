@@ -62,6 +62,7 @@ def _together(
         lessons = [replace(ready.lesson, seed=part.key.seed) for part in parts]
         for part in parts:
             part.folder.mkdir(parents=True, exist_ok=True)
+            jobs.sift_checkpoint(part, partial(report, part.key))
         if not agrees(lessons, data, family.outputs):
             return None
         ended = train_together(

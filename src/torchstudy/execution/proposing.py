@@ -6,6 +6,7 @@ from torchstudy.execution.asking import Answer, Asker
 from torchstudy.execution.board import Board
 from torchstudy.execution.schedule import Schedule
 from torchstudy.execution.watching import Watcher
+from torchstudy.failpoints import failpoint
 from torchstudy.models.limits import TRIED, Limits
 from torchstudy.records import Trial
 from torchstudy.search.proposer import Proposal, Question, drawn_back
@@ -84,9 +85,11 @@ class Proposing:
         if proposal.note:
             self.watcher.note(f"{proposal.note}; a random configuration takes its place")
         number = len(self.board.trials[family])
+        failpoint("after-ask")
         self.board.propose(
             [Trial(family=family, number=number, config=proposal.config, origin=proposal.origin)]
         )
+        failpoint("after-proposal")
 
     def _allowed(self, family: str, question: Question, answer: Proposal) -> Proposal | None:
         """The answer, or what is left of it within the limits."""

@@ -1,5 +1,6 @@
 """What a run does next: decisions read off the board alone, so that a resumed run repeats them."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,8 +198,9 @@ class Schedule:
 
     def _result(self, training: Training) -> Result:
         is_usable = training.status in (Status.COMPLETED, Status.STOPPED)
-        value = training.valid(self.study.objective) if is_usable else None
-        return Result(config=dict(training.trial.config), value=value)
+        value = training.valid(self.study.objective)
+        is_number = is_usable and math.isfinite(value)  # Ax never recovers from one infinity
+        return Result(config=dict(training.trial.config), value=value if is_number else None)
 
     def _question(self, family: str, results: list[Result]) -> Question:
         trials = self.board.trials[family]

@@ -1,6 +1,7 @@
 """The run loop: asks, trains, confirms and tests until the budget is spent, then writes it down."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,18 +17,22 @@ from torchstudy.execution.job import CHECKPOINT, Companion, Job, Note
 from torchstudy.execution.joint import goes_together
 from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.local import LocalExecutor
+from torchstudy.execution.manifest import damaged_files
 from torchstudy.execution.outputs import ailment, prune, training_folder
 from torchstudy.execution.placing import Placing
 from torchstudy.execution.preconditions import ExecutorName
 from torchstudy.execution.proposing import Proposing
+from torchstudy.execution.room import DISK, Room, clear_remains
 from torchstudy.execution.schedule import Schedule, Step
 from torchstudy.execution.stopping import stop_signals
+from torchstudy.execution.watchdog import Patience
 from torchstudy.execution.watching import Subject, Watcher, notes, plan_of
+from torchstudy.failpoints import failpoint
 from torchstudy.models.limits import Limits
 from torchstudy.records import Epoch, Outcome, Status, TrainingKey
 from torchstudy.study import Study
 
-MAX_ATTEMPTS = 3  # of a training whose worker died
+MAX_LOSSES = 2  # workers of one training that may die or hang before it is given up
 SAME_ERRORS = 3  # first trials of a family that crash alike end the run
 TICK = 0.1  # seconds between two looks at what has come in
 BRIEF_TICK = 0.01  # the same while a worker waits for a proposal
@@ -52,6 +57,10 @@ class Session:
         timesheet: Timesheet,
         devices: Sequence[str],
         is_profiled: bool,
+        memory: float | None = None,
+        patience: Patience | None = None,
+        environment: str = "",
+        disk: float = DISK * 1e9,
     ) -> None:
         names = [family.__name__ for family in study.families]
         self.study, self.data, self.ledger = study, data, ledger
@@ -65,7 +74,11 @@ class Session:
             families=list(families),
         )
         is_local = executor == "local"
-        self.executor: Executor = LocalExecutor(num_workers) if is_local else InlineExecutor()
+        self.executor: Executor = (
+            LocalExecutor(num_workers, memory=memory, patience=patience)
+            if is_local
+            else InlineExecutor()
+        )
         self.proposing = Proposing(
             study=study,
             board=self.board,
@@ -78,9 +91,13 @@ class Session:
         for training in self.board.trainings.values():
             self._placing.learn(training.metrics)
         self._is_profiled = is_profiled
+        self._environment = environment
+        self._room = Room(folder, disk)
         self._together: dict[tuple[str, int], bool] = {}  # by family and trial number
         self._under_way: dict[TrainingKey, Step] = {}
-        self._is_stopping = False
+        self._lost_tests: Counter[TrainingKey] = Counter()
+        self._is_stopping = self._is_stopping_at_once = False
+        self._hindrance: RunError | None = None  # what could not be written: the run ends with it
         self._has_news, self._timesheet = has_news, timesheet
 
     def go(self) -> None:
@@ -90,25 +107,31 @@ class Session:
             with stop_signals(self._stop):
                 self._loop()
             state = "finished"
+        except KeyboardInterrupt:
+            raise Interrupted("stopped at once; everything recorded is saved") from None
         finally:
             self.executor.close()
             self.proposing.close()
             try:
-                self._write(state)
+                if not (self._is_stopping_at_once or self._hindrance):  # the next run writes it
+                    self._write(state)
             finally:
+                failpoint("before-release")
                 self.ledger.release(self.study.name, state)
 
     def _loop(self) -> None:
+        clear_remains(self.folder, self.board.trainings.values())
         self.proposing.recipes()
         self.watcher.begun(plan_of(self.schedule))
         for note in notes(self.study, self.data):
             self.watcher.note(note)
         self._fill()
         while True:
+            self._keep_within_disk()
             if self._is_stopping:
                 self._mark(0)
                 self._drain()
-                raise Interrupted("stopped; everything finished is saved")
+                raise self._hindrance or Interrupted("stopped; everything finished is saved")
             self._mark(self._num_waiting, is_computing=True)
             self.proposing.go_on()
             self._mark(0)  # to start a training takes time, but no proposal is missing
@@ -142,7 +165,7 @@ class Session:
         """Submit the step's training, and the seeds that go with it."""
         job = self._job(step, device)
         others = self.schedule.companions(step, list(self._under_way))
-        if others and not self._goes_together(job):
+        if others and not (self._never_lost([step.key, *others]) and self._goes_together(job)):
             others = []
         attempt = self._begin(step)
         companions = tuple(
@@ -153,6 +176,7 @@ class Session:
             )
             for key in others
         )
+        failpoint("after-begin")
         self.executor.submit(replace(job, companions=companions), attempt)
 
     def _begin(self, step: Step) -> int:
@@ -160,10 +184,15 @@ class Session:
         attempt = 0
         if step.action == "train":
             worker = f"{os.uname().nodename}:{os.getpid()}"
-            attempt = self.board.begin(step.key, step.purpose, worker)
+            attempt = self.board.begin(step.key, step.purpose, worker, self._environment)
         self._under_way[step.key] = step
         self.watcher.started(self._subject(step))
         return attempt
+
+    def _never_lost(self, keys: Sequence[TrainingKey]) -> bool:
+        """Whether no worker has been lost with any of these: they are not to fall together."""
+        known = [self.board.trainings[key] for key in keys if key in self.board.trainings]
+        return not any(training.losses for training in known)
 
     def _goes_together(self, job: Job) -> bool:
         """Whether seeds of the job's configuration are quicker as one network."""
@@ -201,13 +230,17 @@ class Session:
             self._handle_outcome(step, event, event.payload)
 
     def _handle_outcome(self, step: Step, event: Event, outcome: Outcome) -> None:
+        self._note_hindrance(outcome)
         if step.action == "test":
             self._handle_test(step, event, outcome)
             return
-        if event.is_lost and event.attempt < MAX_ATTEMPTS:
-            self.watcher.note(f"{self._subject(step).title}: {outcome.reason}; it goes on")
+        if event.is_lost or outcome.status.is_failure or self._hindrance:
+            known = len(self.board.epochs(event.key))  # a worker that is gone cannot say
+            outcome = replace(outcome, epochs=max(outcome.epochs, known))
+        if event.is_lost and self.board.trainings[event.key].losses < MAX_LOSSES:
+            self._note_loss(step, outcome)
             outcome = Outcome(status=Status.PAUSED, epochs=outcome.epochs)
-        if self.board.end(event.key, event.attempt, outcome, event.seconds):
+        if self.board.end(event.key, event.attempt, outcome, event.seconds, is_lost=event.is_lost):
             self._has_news = True
             self._timesheet.save()
             if outcome.status.is_final:
@@ -216,19 +249,30 @@ class Session:
                 outcome = replace(outcome, diagnosis=sentence)
             self.watcher.ended(self._subject(step), outcome, event.seconds)
         if outcome.status.is_final:
+            failpoint("after-outcome")
             (training_folder(self.folder, step.key) / CHECKPOINT).unlink(missing_ok=True)
             keep = self.study.confirm[0] if self.study.confirm else 1
             searched = self.board.searched(step.key.family)
             prune(self.folder, searched, self.study.objective, keep)
             self._stop_if_all_crash_alike(step.key.family)
+            if step.purpose == "confirmation":
+                failpoint("after-confirmation")
 
     def _handle_test(self, step: Step, event: Event, outcome: Outcome) -> None:
         if outcome.status is Status.COMPLETED:
+            failpoint("after-test")
             self.board.add_test(event.key, outcome)
             self._has_news = True
             self.watcher.ended(self._subject(step), outcome, event.seconds)
+        elif event.is_lost and self._lost_tests[event.key] < MAX_LOSSES:
+            self._lost_tests[event.key] += 1  # the schedule asks for it again
+            self._note_loss(step, outcome)
         elif outcome.status is not Status.PAUSED:
             raise RunError(f"{self._subject(step).title} failed: {outcome.reason}")
+
+    def _note_loss(self, step: Step, outcome: Outcome) -> None:
+        how = outcome.reason.rpartition("\n")[2]
+        self.watcher.note(f"{self._subject(step).title}: {how}; it goes on")
 
     def _stop_if_all_crash_alike(self, family: str) -> None:
         ended = [t for t in self.board.searched(family) if t.status.is_final]
@@ -239,6 +283,20 @@ class Session:
                 f"the first {SAME_ERRORS} trials of {family} crashed alike:\n{ended[0].reason}"
             )
 
+    def _note_hindrance(self, outcome: Outcome) -> None:
+        """A pause with a reason is nothing that the training can help: all stop, and it is said."""
+        if outcome.status is Status.PAUSED and outcome.reason and not self._hindrance:
+            self._hindrance = RunError(outcome.reason)
+            self._is_stopping = True
+
+    def _keep_within_disk(self) -> None:
+        under_way = list(self._under_way)
+        removed, end = self._room.look(self.board, self.study.objective, under_way)
+        for note in removed:
+            self.watcher.note(note)
+        if end is not None:
+            self._hindrance, self._is_stopping = end, True
+
     def _drain(self) -> None:
         """Let running trainings stop at their next batch and hear of it."""
         self.executor.stop()
@@ -247,19 +305,17 @@ class Session:
 
     def _write(self, state: str) -> None:
         """Tables, evidence, models and report; nothing is touched when nothing has changed."""
-        report = self.folder / "report.html"
+        report, damaged = self.folder / "report.html", damaged_files(self.folder)
         if self._timesheet.idle.busy:
             self._timesheet.save()
             self.watcher.note(self._timesheet.idle.sentence)
-        if self._has_news or not report.exists():
-            lost = finishing.write_everything(
+        if damaged and not self._has_news:
+            self.watcher.note(f"changed since they were written: {', '.join(damaged)}")
+        if self._has_news or damaged or not report.exists():
+            for note in finishing.write_everything(
                 self.study, self.data, self.ledger, self.schedule, state
-            )
-            for family in lost:
-                self.watcher.note(
-                    f"{family}: the weights of its best training are gone, so best/{family} was "
-                    "not written; --fresh trains them again"
-                )
+            ):
+                self.watcher.note(note)
         self.watcher.finished(report if state == "finished" else None)
 
     def _subject(self, step: Step) -> Subject:
@@ -269,6 +325,7 @@ class Session:
     def _stop(self) -> None:
         """Asked once, stop cleanly; asked again, at once."""
         if self._is_stopping:
-            raise Interrupted("stopped at once; everything recorded is saved")
+            self._is_stopping_at_once = True
+            raise KeyboardInterrupt  # families, and what trains them, catch any Exception
         self._is_stopping = True
         self.executor.stop()
