@@ -9,6 +9,7 @@ from torchstudy.caching import Entry, entries
 from torchstudy.eviction import cache_limit, clear
 from torchstudy.files import cache_folder
 from torchstudy.printing import print_table
+from torchstudy.visible import visible
 
 HEADER = ["kind", "of", "items", "size", "last used", "in use"]
 
@@ -37,7 +38,8 @@ def clear_cache(*, as_json: bool) -> None:
     print(f"removed {number} {'entry' if number == 1 else 'entries'}: {as_size(cleared.freed)}")
     for entry in cleared.kept:
         why = "in use" if entry.is_used else "it could not be removed"
-        print(f"kept {entry.kind} of {entry.about} ({as_size(entry.num_bytes)}): {why}")
+        size = as_size(entry.num_bytes)
+        print(visible(f"kept {entry.kind} of {entry.about} ({size}): {why}"))
 
 
 def as_size(num_bytes: int) -> str:

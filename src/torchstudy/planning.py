@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from torchstudy.cacheview import as_size
 from torchstudy.data.dataset import prepare
 from torchstudy.data.sources import scan
 from torchstudy.execution.board import Board
-from torchstudy.execution.forecast import forecast
+from torchstudy.execution.forecast import Forecast, disk_needed, forecast
 from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.preconditions import ExecutorName, num_workers_of
+from torchstudy.execution.room import checked_disk
 from torchstudy.execution.schedule import Schedule
 from torchstudy.execution.watching import counted, notes
 from torchstudy.report.formats import duration
@@ -25,6 +27,7 @@ def plan_lines(
     workers: int | Literal["auto"],
     executor: ExecutorName,
     families: Sequence[str] | None,
+    disk: float | None = None,
 ) -> tuple[str, list[list[str]], str]:
     """Title, one line per family, and the forecast. Trains nothing, writes nothing but caches."""
     num_workers = num_workers_of(workers, executor)
@@ -40,13 +43,15 @@ def plan_lines(
         study=study, board=board, folder=folder, num_workers=num_workers, families=names
     )
     confirmations = (study.confirm[0] + 1) * study.confirm[1] if study.confirm else 0
-    lines, seconds = [], 0.0
+    lines, seconds, most_disk = [], 0.0, checked_disk(disk)
+    forecasts: list[Forecast] = []
     for family in active:
         left = schedule.num_left(family.__name__)
         ended = [*board.searched(family.__name__), *board.confirmed(family.__name__)]
         is_inline = executor == "inline"
         expected = forecast(study, data, family, ended, left, in_process=is_inline)
         seconds += expected.seconds
+        forecasts.append(expected)
         trials = int(min(study.trials, study.space_of(family).size))
         lines.append(
             [
@@ -60,7 +65,18 @@ def plan_lines(
         )
     sizes = ", ".join(f"{name} {len(rows)}" for name, rows in data.splits.items())
     title = f"{study.name}: {data.spec.source}, {sizes}"
-    return title, lines, "\n".join([*notes(study, data), _footer(seconds, num_workers)])
+    footer = [*notes(study, data), _footer(seconds, num_workers)]
+    if seconds:
+        footer.append(_disk_line(*disk_needed(study, forecasts, num_workers), most_disk))
+    return title, lines, "\n".join(footer)
+
+
+def _disk_line(checkpoints: float, rest: float, limit: float) -> str:
+    line = (
+        f"disk: about {as_size(int(checkpoints + rest))}, {as_size(int(checkpoints))} of it for "
+        f"checkpoints, which may take {as_size(int(limit))}"
+    )
+    return f"{line}: that is not enough, allow more with --disk" if checkpoints > limit else line
 
 
 def _footer(seconds: float, num_workers: int) -> str:

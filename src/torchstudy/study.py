@@ -17,6 +17,8 @@ from torchstudy.space import SearchSpace
 from torchstudy.training.compute import DEVICES, PRECISIONS
 from torchstudy.values import is_integer, is_number
 
+LONGEST_NAME = 100  # letters of a family's name
+
 if TYPE_CHECKING:
     from ax.core.experiment import Experiment
 
@@ -199,6 +201,11 @@ def _family_problems(families: object) -> Iterator[str]:
     for name, family in zip(names, families, strict=True):
         if not is_declared(family):
             yield f"families: {name} is not a Family class decorated with @family"
+        elif not name.isidentifier() or len(name) > LONGEST_NAME:  # it names files
+            yield (
+                f"families: {name!r} cannot name a family; use letters, digits and '_', "
+                f"up to {LONGEST_NAME}"
+            )
         elif inspect.isabstract(family):
             missing = ", ".join(sorted(family.__abstractmethods__))
             yield f"families: {name} does not define {missing}"

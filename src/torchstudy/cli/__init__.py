@@ -1,0 +1,19 @@
+"""The `optimize` command: parse, call, print, exit code."""
+
+import io
+import sys
+
+# isort: off
+from torchstudy.cli.app import app
+from torchstudy.cli import studies, run, results  # in the order in which help lists the commands
+# isort: on
+
+COMMANDS = (studies, run, results)
+
+
+def main() -> None:
+    """Run the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(errors="backslashreplace")  # an accent must not end a run
+    app()

@@ -1,0 +1,97 @@
+"""`optimize run`: search, confirm, report."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from torchstudy.cli.app import Reports, Storage, app, handled
+from torchstudy.running import resumable, run_and_show, show_plan
+from torchstudy.usage import checked
+
+
+@app.command()
+@handled
+def run(
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY", help="What to run.")],
+    trials: Annotated[int | None, typer.Option(help="Configurations per family, in all.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Full length of a training.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Training time per family, in all.")] = None,
+    workers: Annotated[
+        str, typer.Option(metavar="N|auto", help="Trainings side by side.")
+    ] = "auto",
+    executor: Annotated[
+        str, typer.Option(metavar="local|inline", help="Processes of their own, or this one.")
+    ] = "local",
+    seed: Annotated[int | None, typer.Option(help="Where all random numbers come from.")] = None,
+    family: Annotated[
+        list[str] | None, typer.Option(help="Go on with this family only; may be repeated.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Delete the study's earlier results first.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would run and how long; train nothing.")
+    ] = False,
+    no_confirm: Annotated[
+        bool, typer.Option("--no-confirm", help="Leave out the fresh trainings at the end.")
+    ] = False,
+    reports: Reports = Path("reports"),
+    storage: Storage = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the result only.")] = False,
+    device: Annotated[
+        str | None, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to train.")
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show and keep where the time of trainings went.")
+    ] = False,
+    memory: Annotated[
+        float | None,
+        typer.Option(metavar="GB", help="For each worker.  [default: a share of what is free]"),
+    ] = None,
+    stall: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Without a sign of life, after which a worker counts as hung.  [default: 600, "
+            "3600 while it computes]",
+        ),
+    ] = None,
+    disk: Annotated[
+        float | None, typer.Option(metavar="GB", help="For checkpoints.  [default: 20]")
+    ] = None,
+) -> None:
+    """Search, confirm, report; goes on by itself where it stopped."""
+    changes: dict[str, Any] = {
+        name: value
+        for name, value in (
+            ("trials", trials),
+            ("epochs", epochs),
+            ("minutes", minutes),
+            ("seed", seed),
+            ("device", device),
+        )
+        if value is not None
+    }
+    if no_confirm:
+        changes["confirm"] = None
+    with resumable():
+        if executor == "local" and not dry_run:
+            from torchstudy.execution.forkserver import start_forkserver
+
+            start_forkserver()  # it loads torch while the study's file does
+        num_workers, loaded = checked(studies, changes, workers, executor, family)
+        options: dict[str, Any] = {
+            "reports": reports,
+            "storage": storage,
+            "workers": num_workers,
+            "executor": executor,
+            "families": family,
+        }
+        for study in loaded:
+            if dry_run:
+                show_plan(study, options)
+            else:
+                bounds = {"memory": memory, "stall": stall, "disk": disk}
+                run_options = {**options, **bounds, "fresh": fresh, "profile": profile}
+                run_and_show(study, run_options, quiet=quiet)
