@@ -260,7 +260,8 @@ def test_results_that_cannot_be_written_are_refused(here: Path) -> None:
         ),
         (
             "sqlite:///studies/tiny.py",
-            "storage sqlite:///studies/tiny.py cannot be used: file is not a database",
+            "storage sqlite:///studies/tiny.py cannot be used: file is not a database; nothing in "
+            "it is a ledger's, so it is left as it is; move it away to start anew",
         ),
     ],
 )

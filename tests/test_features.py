@@ -23,6 +23,7 @@ from torchstudy.errors import DataError
 from torchstudy.execution.inputs import splits_of
 from torchstudy.families.phases import FrozenEncoder
 from torchstudy.families.transfer import Transfer
+from torchstudy.files import digest_of
 from torchstudy.training import features
 from torchstudy.training.batches import Preprocessing
 from torchstudy.training.features import are_cached, cached_features
@@ -226,6 +227,7 @@ def test_beside_the_features_lies_what_they_are_of(pixels: NDArray[np.uint8], ca
         "data": "0123",
         "items": 150,
         "features": 2,
+        "digest": digest_of(the_file(cache)),
     }
     assert "  sums on pets" in optimize("cache").stdout
 

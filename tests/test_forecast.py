@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.conftest import stripes
+from tests.training_jobs import job_for
 from torch import nn
 
 from torchstudy.data.dataset import ImageData, prepare
@@ -16,8 +17,8 @@ from torchstudy.data.spec import DataSpec
 from torchstudy.domains import Int
 from torchstudy.errors import RunError
 from torchstudy.execution import forecast as forecasting
-from torchstudy.execution.forecast import Forecast, forecast
-from torchstudy.execution.job import Job, run
+from torchstudy.execution.forecast import Forecast, disk_needed, forecast
+from torchstudy.execution.job import CHECKPOINT, Job, run
 from torchstudy.families.autoencoder import AutoencoderProbe
 from torchstudy.families.base import Family, family
 from torchstudy.families.cnn import CNN
@@ -155,3 +156,18 @@ def test_a_worker_process_times_the_recipe_of_a_class_it_cannot_import(
 
     study = replace(STUDY, families=[Local])
     assert forecast(study, striped, Local, [], 1).seconds > 0
+
+
+def test_the_disk_that_checkpoints_take_is_foreseen(striped: ImageData, tmp_path: Path) -> None:
+    rows: list[object] = []
+    job = job_for(CNN, striped, tmp_path)
+    run(job, lambda row: rows.append(row), lambda: len(rows) == 1)
+    expected = of(CNN, striped, 10)
+    found = (tmp_path / CHECKPOINT).stat().st_size
+    assert expected.checkpoint == pytest.approx(found, rel=0.1)
+    assert expected.checkpoint == pytest.approx(4 * expected.weights)  # Adam has two moments
+    checkpoints, rest = disk_needed(replace(STUDY, confirm=(3, 2)), [expected], num_workers=5)
+    assert checkpoints == pytest.approx(5 * expected.checkpoint + 11 * expected.weights)
+    assert rest == 5e6 + 10 * STUDY.epochs * 1500
+    known = of(CNN, striped, 10, *[replace(ended(1.0), parameters=1000)] * 3)
+    assert (known.weights, known.checkpoint) == (4000.0, 16000.0)

@@ -1,5 +1,6 @@
 """What `--dry-run` shows, and that it leaves nothing behind."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ def test_a_dry_run_shows_what_would_run_and_writes_nothing(
     write_study(tmp_path, "tiny")
     ended = optimize("run", "tiny", "--dry-run", "--executor", "inline", "--trials", "5")
     assert ended.exit_code == 0, ended.stderr
-    title, header, _, line, footer = ended.stdout.splitlines()
+    title, header, _, line, footer, disk = ended.stdout.splitlines()
     assert title == "tiny: stripes, train 99, valid 27, select 27, test 27"
     assert header.split() == [
         *("family", "trials", "confirmations", "left", "worker", "time", "from"),
@@ -26,6 +27,9 @@ def test_a_dry_run_shows_what_would_run_and_writes_nothing(
     assert line.endswith("its recipe, timed on a few batches")
     assert footer.startswith("forecast: about ")
     assert "with 1 worker, this machine as busy as it is now." in footer
+    assert re.fullmatch(
+        r"disk: about 5\.\d MB, 1\d\.\d KB of it for checkpoints, .* 20\.0 GB", disk
+    )
     assert not (tmp_path / "reports").exists()
 
 
@@ -39,8 +43,8 @@ def test_a_dry_run_after_the_run_knows_that_nothing_is_left(finished_study: Path
 
 def test_finished_trainings_speak_for_those_to_come(finished_study: Path) -> None:
     lines = optimize("run", "tiny", "--dry-run", "--trials", "9").stdout.splitlines()
-    assert "finished trainings" in lines[-2]
-    assert lines[-2].split()[1] == "9"
+    assert "finished trainings" in lines[-3]
+    assert lines[-3].split()[1] == "9"
 
 
 def test_trials_are_no_more_than_there_are_configurations(
