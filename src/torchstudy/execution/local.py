@@ -165,7 +165,7 @@ class LocalExecutor(Executor):
             how = f"was killed by {signal.Signals(-code).name}"
             if code == -signal.SIGKILL and self._kernel_kills.take():
                 how, status = "was killed as no memory was left", Status.OUT_OF_MEMORY
-        tail = _log_tail(worker.job.folder / LOG)
+        tail = log_tail(worker.job.folder / LOG)
         return Outcome(status=status, reason=f"{tail}\nthe worker {how}".lstrip())
 
     def _dismiss(self, worker: _Worker) -> None:
@@ -204,9 +204,11 @@ def _seconds(worker: _Worker) -> float:
     return (time.monotonic() - worker.began) / (1 + len(worker.job.companions))
 
 
-def _log_tail(path: Path, lines: int = 15) -> str:
+def log_tail(path: Path, lines: int = 15) -> str:
+    """The last lines of what a worker has printed; empty if there is nothing to read."""
     try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+        text = path.read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
     except OSError:
         return ""
 

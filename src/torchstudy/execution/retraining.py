@@ -12,12 +12,10 @@ import torch
 from torchstudy.execution.forkserver import start_process
 from torchstudy.execution.job import Job, Note
 from torchstudy.execution.joint import run_all
+from torchstudy.execution.local import LOG, log_tail
 from torchstudy.families.backbones import Backbone, adopt_backbones, registered_backbones
 from torchstudy.families.base import Family
 from torchstudy.records import Epoch, Outcome, Status, TrainingKey
-
-LOG = "log.txt"
-SHOWN = 15  # lines of its log that a dead worker leaves
 
 OnEpoch: TypeAlias = Callable[[Epoch], None]
 
@@ -71,7 +69,8 @@ def retrained(
             on_epoch(payload)
     except (EOFError, ConnectionResetError):
         process.join()
-        reason = f"{_log_tail(job)}\nthe worker ended with exit code {process.exitcode}".lstrip()
+        said = log_tail(job.folder / LOG)
+        reason = f"{said}\nthe worker ended with exit code {process.exitcode}".lstrip()
         return rows, Outcome(status=Status.CRASHED, reason=reason, epochs=len(rows))
     finally:
         process.kill()
@@ -100,11 +99,3 @@ def _work(connection: Connection, assignment: _Assignment) -> None:
 
     run_all(job, report, lambda: last is not None and done >= last)
     connection.close()
-
-
-def _log_tail(job: Job) -> str:
-    try:
-        text = (job.folder / LOG).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return "\n".join(text.splitlines()[-SHOWN:])
