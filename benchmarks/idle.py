@@ -30,10 +30,9 @@ import torch
 from torch import nn
 from typing_extensions import override
 
-from torchstudy import CNN, MLP, Choice, Family, Float, Int, Results, Study, family, run
+from torchstudy import CNN, MLP, Choice, Family, Float, Int, Study, family, run
 from torchstudy.data.spec import DataSpec
 from torchstudy.families.phases import Fit
-from torchstudy.search.proposer import Question, Result, num_initial, propose
 from torchstudy.training.batches import Batch, Split
 from torchstudy.training.optim import TrainingConfig
 
@@ -90,36 +89,6 @@ def idle_by_table(trials: pd.DataFrame, workers: int) -> float:
     return float(1 - busy / (workers * (last - started.min())))
 
 
-def ask_seconds(study: Study, results: Results, workers: int) -> list[float]:
-    """Processor seconds of each question to the model, asked again with a search's results."""
-    seconds = []
-    lag = workers + workers // (2 * len(study.families))  # as execution/schedule.py has it
-    for cls in study.families:
-        space = study.space_of(cls)
-        rows = results.trials[results.trials["family"] == cls.__name__]
-        names = [name for name in space.domains if f"config.{name}" in rows]
-        known = []
-        for _, row in rows.iterrows():
-            given = {n: row[f"config.{n}"] for n in names if not pd.isna(row[f"config.{n}"])}
-            plain = {n: v.item() if hasattr(v, "item") else v for n, v in given.items()}
-            known.append(Result(config=space.completed(plain), value=row["valid_accuracy"]))
-        for number in range(num_initial(space), len(known)):
-            usable = max(2, number - lag)
-            question = Question(
-                name="again",
-                space=space,
-                objective=study.objective,
-                results=known[:usable],
-                pending=[result.config for result in known[usable:number]],
-                number=number,
-                seed=0,
-            )
-            began = time.process_time()
-            propose(question)
-            seconds.append(time.process_time() - began)
-    return seconds[1:]  # the first loads Ax
-
-
 def measured(name: str, workers: int, folder: Path) -> dict[str, object]:
     """One search: what it says of its workers, and what its questions cost."""
     study = study_of(name)
@@ -128,7 +97,7 @@ def measured(name: str, workers: int, folder: Path) -> dict[str, object]:
     seconds = time.perf_counter() - began
     counted = results.summary.get("idle")
     waiting = counted["computing"] + counted["results"] if counted else float("nan")
-    asked = ask_seconds(study, results, workers)
+    is_paused = (results.proposals["origin"] == "promotion").any()
     return {
         "search": name,
         "trials": len(results.trials),
@@ -136,9 +105,7 @@ def measured(name: str, workers: int, folder: Path) -> dict[str, object]:
         "seconds_per_trial": round(float(results.trials["seconds"].median()), 2),
         "counted": counted,
         "idle": round(waiting / (waiting + counted["busy"]), 4) if counted else None,
-        "idle_by_table": round(idle_by_table(results.trials, workers), 4),
-        "ask_p50": round(float(np.quantile(asked, 0.5)), 3),
-        "ask_p95": round(float(np.quantile(asked, 0.95)), 3),
+        "idle_by_table": None if is_paused else round(idle_by_table(results.trials, workers), 4),
     }
 
 

@@ -15,6 +15,8 @@ FLOORS: list[list[str]] = [
         "errors",
         "values",
         "domains",
+        "priors",
+        "ranges",
         "conditions",
         "narrowing",
         "records",
@@ -42,7 +44,7 @@ FLOORS: list[list[str]] = [
         "families.base",
         "families.phases",
     ],
-    ["study", "study_files", "fitting", "families", "training", "analysis.tables"],
+    ["checking", "study", "study_files", "fitting", "families", "training", "analysis.tables"],
     [
         "search",
         "models",

@@ -341,7 +341,7 @@ def test_a_table_comes_in_every_format(what: str, finished_study: Path, tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--what", "trial"], "what: 'trial' is not one of trials, epochs, confirmation (did you"),
+        (["--what", "trial"], "what: 'trial' is not one of trials, epochs, confirmation, prop"),
         (["--format", "xls"], "format: 'xls' is not one of table, csv, json, parquet"),
         (["--format", "parquet"], "format: parquet needs a file; add --out FILE"),
         (["--out", "x.xls"], "format: 'xls' is not one of csv, json, parquet"),

@@ -35,12 +35,28 @@ def test_a_run_shows_bars_best_scores_what_runs_and_the_time_left(console: Conso
     assert lines[0].startswith("CNN ")
     assert lines[0].endswith(" 1/8")
     assert lines[2] == "  CNN #7  epoch 1/3  valid accuracy 0.5000"
-    for accuracy in (0.5, 0.7, 0.6):
+    for seed, accuracy in enumerate((0.5, 0.7, 0.6)):
         outcome = Outcome(status=Status.COMPLETED, metrics={"valid_accuracy": accuracy})
-        display.ended(a_subject(), outcome, 60.0)
+        display.ended(a_subject(seed=1 + seed), outcome, 60.0)
     lines = last_picture(display, console)
     assert lines[0].endswith(" 4/8 best valid accuracy 0.7000 (#7)")
     assert lines[-1].endswith(" ms so far, about 2.0 min left")
+    display.close()
+
+
+def test_a_trial_that_rests_at_rungs_counts_once_with_all_its_time(console: Console) -> None:
+    display = LiveDisplay(console)
+    display.begun(a_plan(done=0, left=8))
+    for seed in range(3):
+        for epochs, accuracy in ((3, 0.5), (9, 0.6 + seed / 10)):
+            outcome = Outcome(
+                status=Status.PAUSED, epochs=epochs, metrics={"valid_accuracy": accuracy}
+            )
+            display.ended(a_subject(seed=seed, until=epochs), outcome, 30.0)
+    display.ended(a_subject(seed=5, until=9), Outcome(status=Status.PAUSED, epochs=4), 30.0)
+    lines = last_picture(display, console)
+    assert lines[0].endswith(" 3/8 best valid accuracy 0.8000 (#7)")
+    assert lines[-1].endswith(" so far, about 2.5 min left")  # 60 s each, five left, two workers
     display.close()
 
 

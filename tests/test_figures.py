@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from tests.report_data import HOSTILE, Made, write_study
 
+from torchstudy.analysis.progress import best_so_far, learning_curves
 from torchstudy.analysis.statistics import family_scores
-from torchstudy.analysis.tables import Results, best_so_far, learning_curves, read_results
+from torchstudy.analysis.tables import Results, read_results
 from torchstudy.report import details, figures, sections, trouble
 from torchstudy.report.axes import label, line_axis, log_ticks, scale_of, time_axis, unit_of
 from torchstudy.report.formats import (

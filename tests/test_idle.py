@@ -14,7 +14,7 @@ from torchstudy.execution.asking import Answer, InlineAsker
 from torchstudy.execution.idle import Idle, Timesheet
 from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.watching import Silent
-from torchstudy.search.proposer import Question
+from torchstudy.search.questions import Question
 
 DELAY = 0.5  # seconds from a question to its answer
 SLACK = 0.1  # of which the worker was busy, or nothing was counted yet

@@ -12,14 +12,10 @@ from tests.conftest import stripes
 from torchstudy import CNN, Float, Int, Study, run
 from torchstudy.families.base import domains_with_training
 from torchstudy.records import Direction, Objective
-from torchstudy.search.proposer import (
-    Proposal,
-    Question,
-    Result,
-    drawn_back,
-    num_initial,
-    propose,
-)
+from torchstudy.search.proposer import decide, drawn_back, num_initial
+from torchstudy.search.questions import Proposal, Question
+from torchstudy.search.rungs import without_rungs
+from torchstudy.search.tried import Tried
 from torchstudy.space import Config, SearchSpace
 
 SPACE = SearchSpace(
@@ -35,6 +31,9 @@ def is_allowed(config: Config) -> bool:
     return float(config["width"]) <= WIDEST
 
 
+Result = tuple[Config, float | None]
+
+
 def question(
     number: int,
     results: list[Result],
@@ -46,19 +45,30 @@ def question(
         name="study/CNN",
         space=SPACE,
         objective=Objective(metric="accuracy", direction=direction),
-        results=results,
-        pending=[],
+        ladder=without_rungs(1),
+        trials=100,
+        tried=[tried(place, *result) for place, result in enumerate(results)],
         number=number,
         seed=3,
         rejected=rejected,
     )
 
 
+def tried(number: int, config: Config, value: float | None) -> Tried:
+    values = {} if value is None else {1: value}
+    state = "failed" if value is None else "completed"
+    return Tried(number=number, config=config, state=state, until=1, values=values)
+
+
 def result(width: float, value: float | None, rate: float = 1e-2) -> Result:
-    return Result(config={"width": width, "rate": rate}, value=value)
+    return {"width": width, "rate": rate}, value
 
 
-WIDE = Proposal(config={"width": 0.9, "rate": 1e-4}, origin="model", note="a note")
+def proposed(config: Config, note: str = "") -> Proposal:
+    return Proposal(trial=9, config=config, until=1, origin="model", note=note)
+
+
+WIDE = proposed({"width": 0.9, "rate": 1e-4}, "a note")
 
 
 def test_a_proposal_is_drawn_back_just_below_the_limit_and_only_where_it_must() -> None:
@@ -71,7 +81,7 @@ def test_a_proposal_is_drawn_back_just_below_the_limit_and_only_where_it_must() 
 
 def test_the_best_result_is_the_least_where_less_is_better() -> None:
     results = [result(0.2, 0.9), result(0.4, 0.1), result(0.1, None)]
-    far = Proposal(config={"width": 0.9, "rate": 1e-4}, origin="model")
+    far = proposed({"width": 0.9, "rate": 1e-4})
     seen: list[float] = []
 
     def watched(config: Config) -> bool:
@@ -91,23 +101,24 @@ def test_only_what_a_model_chose_is_drawn_back(origin: str) -> None:
 def test_nothing_is_drawn_back_without_a_result_or_without_anything_new_on_the_way() -> None:
     assert drawn_back(question(1, [result(0.2, None)]), WIDE, is_allowed) is None
     asked = replace(
-        question(1, [Result(config={"width": 4}, value=0.5)]),
+        question(1, [({"width": 4}, 0.5)]),
         space=SearchSpace({"width": Int(4, 8, default=4)}),
     )
-    wide = Proposal(config={"width": 8}, origin="model")
+    wide = proposed({"width": 8})
     assert drawn_back(asked, wide, lambda config: float(config["width"]) < 5) is None
     found = drawn_back(asked, wide, lambda config: float(config["width"]) < 7)
-    assert found == Proposal(config={"width": 6}, origin="model")
+    assert found is not None
+    assert (found.config, found.trial, found.until) == ({"width": 6}, 9, 1)
 
 
 def test_rejected_answers_make_room_for_others_that_are_the_same_each_time() -> None:
     rejected: list[Config] = [SPACE.recipe]
     for _ in range(20):
-        found = propose(question(0, [], rejected=tuple(rejected)))
+        found = decide(question(0, [], rejected=tuple(rejected)))
         assert found.origin == "random"
         assert found.config not in rejected
         rejected.append(found.config)
-    again = propose(question(0, [], rejected=tuple(rejected[:-1])))
+    again = decide(question(0, [], rejected=tuple(rejected[:-1])))
     assert again.config == rejected[-1]
 
 
@@ -120,27 +131,27 @@ def searched(num_trials: int, better: Callable[[Config], float]) -> tuple[list[R
         proposal = None
         while proposal is None:
             asked = question(number, list(results), rejected=tuple(rejected))
-            answer = propose(asked)
+            answer = decide(asked)
             is_good = is_allowed(answer.config)
             proposal = answer if is_good else drawn_back(asked, answer, is_allowed)
             rejected.append(answer.config)
-        results.append(Result(config=proposal.config, value=better(proposal.config)))
+        results.append((proposal.config, better(proposal.config)))
         num_answers.append(len(rejected))
     return results, num_answers
 
 
 @pytest.mark.slow
 def test_a_search_that_finds_more_better_comes_to_the_limit_with_one_answer_a_trial() -> None:
-    """Slow: four questions to Ax's model."""
+    """Slow: a model answers."""
 
     def better(config: Config) -> float:
         return float(config["width"]) - 0.1 * math.log10(float(config["rate"]) / 0.1) ** 2
 
     found, num_answers = searched(8, better)
-    assert all(is_allowed(result.config) for result in found)
-    widest = max(float(result.config["width"]) for result in found)
+    assert all(is_allowed(config) for config, _ in found)
+    widest = max(float(config["width"]) for config, _ in found)
     assert widest > WIDEST - 1e-3
-    assert num_answers[num_initial(SPACE) :] == [1, 1, 1, 1]
+    assert num_answers[num_initial(SPACE) + 1 :] == [1, 1, 1]  # the first looks elsewhere
 
 
 def width_and_rate() -> dict[str, object]:

@@ -61,7 +61,7 @@ def timeless(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def assert_same_results(found: Results, expected: Results) -> None:
-    for name in ("trials", "epochs", "confirmation"):
+    for name in ("trials", "epochs", "confirmation", "proposals"):
         assert_frame_equal(timeless(getattr(found, name)), timeless(getattr(expected, name)))
 
 
@@ -74,7 +74,9 @@ def test_a_run_leaves_every_file_that_the_design_names(finished: Results) -> Non
     folder = finished.folder
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     expected = {
-        f"{t}.{s}" for t in ("trials", "epochs", "confirmation") for s in ("csv", "parquet")
+        f"{table}.{suffix}"
+        for table in ("trials", "epochs", "confirmation", "proposals")
+        for suffix in ("csv", "parquet")
     }
     expected |= {f"best/Linear/{name}" for name in ("model.pt", "config.json", "metrics.json")}
     expected |= {"best/Linear/preprocessing.json", "evidence/Linear/predictions.parquet"}
@@ -167,6 +169,62 @@ def test_a_run_interrupted_after_every_step_ends_with_the_same_tables(
         pytest.fail("the run never came to its end")
     assert step > 8
     assert_same_results(results, finished)
+
+
+RUNGS = {"trials": 10, "epochs": 6, "confirm": (1, 1)}  # rungs at 3 and 6
+
+
+@pytest.fixture(scope="module")
+def climbed(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return run_inline(linear_study(**RUNGS), tmp_path_factory.mktemp("climbed"))
+
+
+def test_trials_wait_at_rungs_and_the_promising_go_on(climbed: Results) -> None:
+    trials, decided = climbed.trials, climbed.proposals
+    assert set(trials["status"]) == {"completed", "stopped"}
+    ended = trials["status"] == "completed"
+    assert (trials.loc[ended, "epochs"] == 6).all()
+    assert (trials.loc[~ended, "epochs"] == 3).all()
+    assert trials.loc[~ended, "reason"].str.startswith("not promoted").all()
+    assert ended[0]  # the recipe
+    assert 3 <= ended.sum() <= 6
+    promoted = decided.loc[decided["origin"] == "promotion", "trial"]
+    straight = decided.loc[decided["until"].eq(6) & decided["after"].eq(0), "trial"]
+    assert sorted([*promoted, *straight]) == trials.loc[ended, "trial"].tolist()
+    assert decided["origin"].tolist()[:8] == ["recipe", *["sobol"] * 7]
+    assert "model" in set(decided["origin"])
+    model = decided[decided["origin"] == "model"]
+    assert model["spread"].gt(0).all()
+    assert model["expected_seconds"].gt(0).all()
+    reached = decided.set_index("decision")["seen"]
+    assert reached.notna().all()
+
+
+def test_a_search_with_rungs_ends_with_the_same_tables_wherever_it_is_interrupted(
+    climbed: Results, tmp_path: Path
+) -> None:
+    for step in range(120):
+        try:
+            results = run_inline(
+                linear_study(**RUNGS), tmp_path, watcher=StopAt(3 + 4 * (step % 3))
+            )
+        except Stop:
+            continue
+        break
+    else:
+        pytest.fail("the run never came to its end")
+    assert step > 6
+    assert_same_results(results, climbed)
+
+
+def test_a_larger_budget_may_promote_what_was_stopped(climbed: Results, tmp_path: Path) -> None:
+    run_inline(linear_study(**RUNGS), tmp_path)
+    results = run_inline(linear_study(**{**RUNGS, "trials": 19}), tmp_path)
+    before, after = climbed.trials["status"], results.trials["status"]
+    assert len(after) == 19
+    gone_on = [n for n in range(10) if before[n] == "stopped" and after[n] == "completed"]
+    assert gone_on
+    assert (results.trials.loc[gone_on, "epochs"] == 6).all()
 
 
 def test_with_the_budget_spent_the_same_command_changes_nothing(tmp_path: Path) -> None:

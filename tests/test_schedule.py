@@ -1,6 +1,6 @@
-"""What is asked when: by counts alone, so that neither order nor interruption changes a search."""
+"""What a free worker does next: decisions in their order, the families in turn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -44,13 +44,12 @@ class Search:
         self.proposing = Proposing(
             study=study,
             board=self.board,
-            schedule=self.schedule,
+            inquiry=self.schedule.inquiry,
             asker=InlineAsker(),
             limits=Limits(study, data.spec),
             watcher=Silent(),
         )
         self.running: list[TrainingKey] = []
-        self.proposing.recipes()
 
     def fill(self) -> None:
         """Ask what can be asked and give every free worker a trial, if there is one."""
@@ -95,7 +94,7 @@ def test_half_a_trial_more_than_workers_is_shared_by_the_families(
     one = linear_study()
     two = linear_study(families=[Linear, CNN])
     lags = [
-        [Search(study, striped, workers, ledger).schedule.lag for workers in (1, 2, 4, 8)]
+        [Search(study, striped, workers, ledger).schedule.inquiry.lag for workers in (1, 2, 4, 8)]
         for study in (one, two)
     ]
     assert lags == [[1, 3, 6, 12], [1, 2, 5, 10]]
@@ -112,63 +111,26 @@ def test_what_needs_no_result_is_asked_at_once(ledger: Ledger, striped: ImageDat
     assert search.schedule.wants_proposals
 
 
-def test_a_question_waits_for_the_results_it_uses_and_for_no_others(
-    ledger: Ledger, striped: ImageData
-) -> None:
+def test_no_more_is_decided_than_workers_need(ledger: Ledger, striped: ImageData) -> None:
     search = Search(one_dimensional(6), striped, 2, ledger)
-    search.fill()  # trials 0 and 1 train; 2 and 3 use none of their results: the lag is 3
+    search.fill()  # two trials train, and one waits for a worker
     assert [key.number for key in search.running] == [0, 1]
     assert len(search.configs("Linear")) == 4
-    search.end(1)
-    assert search.schedule.question() is None  # trial 4 uses the result of trial 0
-    search.fill()
+    assert search.schedule.inquiry.question() is None
     search.end(1)
     search.fill()
-    search.end(1)
-    assert search.ended("Linear") == {1, 2, 3}
-    assert search.schedule.next_step(search.running) is None
-    search.end(0)
-    found = search.schedule.question()
-    assert found is not None
-    assert found[1].number == 4
-    assert [result.config for result in found[1].results] == search.configs("Linear")[:1]
-    assert list(found[1].pending) == search.configs("Linear")[1:]
+    assert [key.number for key in search.running] == [0, 2]
+    assert len(search.configs("Linear")) == 5  # whoever ends first
 
 
-def searched(
-    study: Study,
-    data: ImageData,
-    ledger: Ledger,
-    choose: Callable[[Search], int],
-    *,
-    is_interrupted: bool = False,
-) -> Sequence[Config]:
-    search = Search(study, data, 2, ledger)
+def test_families_take_turns(ledger: Ledger, striped: ImageData) -> None:
+    study = linear_study(families=[Linear, CNN], trials=3, confirm=None)
+    search = Search(study, striped, 1, ledger)
+    order = []
     search.fill()
     while search.running:
-        search.end(choose(search))
-        if is_interrupted and len(search.running) == 1:
-            running = search.running
-            search = Search(study, data, 2, ledger)
-            search.running = running
+        order.append((search.running[0].family, search.running[0].number))
+        search.end(0)
         search.fill()
-    return search.configs("Linear")
-
-
-@pytest.mark.slow
-def test_proposals_depend_neither_on_who_ends_first_nor_on_interruptions(
-    striped: ImageData,
-) -> None:
-    """Slow: twelve questions to Ax's model."""
-    study = one_dimensional(6)
-    ledgers = [Ledger("sqlite://") for _ in range(3)]
-    for ledger in ledgers:
-        ledger.claim("lines", {})
-    first = searched(study, striped, ledgers[0], lambda search: 0)
-    last = searched(study, striped, ledgers[1], lambda search: len(search.running) - 1)
-    again = searched(study, striped, ledgers[2], lambda search: 0, is_interrupted=True)
-    assert len(first) == 6
-    origins = [trial.origin for trial in ledgers[0].trials("lines", "Linear")]
-    assert origins[:2] == ["recipe", "sobol"]
-    assert origins[-1] == "model"
-    assert first == last == again
+    assert order == [(name, number) for number in range(3) for name in ("Linear", "CNN")]
+    assert search.schedule.search_is_over

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from torchstudy.checking import changes_for
 from torchstudy.data.images import Images
 from torchstudy.data.spec import DataSpec
 from torchstudy.domains import Choice, Float, Int
@@ -21,7 +22,7 @@ from torchstudy.families.cnn import CNN
 from torchstudy.families.transfer import Transfer
 from torchstudy.fitting import instantiate
 from torchstudy.records import Objective
-from torchstudy.study import Study, changes_for
+from torchstudy.study import Study
 from torchstudy.training.augmentation import Augmentation
 from torchstudy.training.optim import TrainingConfig
 

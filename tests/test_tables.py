@@ -10,15 +10,13 @@ from tests.report_data import Made, write_study
 from tests.report_kinds import SIDE, write_kind
 
 from torchstudy.analysis.failures import failure_reasons, outcome_counts
+from torchstudy.analysis.progress import best_so_far, learning_curves, search_epochs
 from torchstudy.analysis.tables import (
     Results,
-    best_so_far,
     best_trials,
     config_of,
     frame,
-    learning_curves,
     read_results,
-    search_epochs,
     selected_trials,
     usable_values,
     write_table,

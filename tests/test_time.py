@@ -92,9 +92,9 @@ def _cloned(results: Results, number: int) -> Results:
     )
 
 
-def test_the_section_stands_between_trouble_and_method() -> None:
+def test_the_section_stands_between_trouble_and_the_search() -> None:
     anchors = [section.anchor for section in page.SECTIONS]
-    assert anchors[anchors.index("time") - 1 :][:3] == ["failures", "time", "method"]
+    assert anchors[anchors.index("time") - 1 :][:3] == ["failures", "time", "search"]
 
 
 def test_every_bar_shows_the_share_of_its_part(results: Results, content: Content) -> None:

@@ -8,7 +8,14 @@ import pytest
 
 from torchstudy import Choice, Float, Int, SearchSpace, tune
 from torchstudy.errors import RunError, SpaceError, StudyError
+from torchstudy.quiet import quiet_ax
 from torchstudy.space import Config
+
+with quiet_ax():
+    from ax.adapter.registry import Generators
+    from ax.generation_strategy.generation_node import GenerationNode
+    from ax.generation_strategy.generation_strategy import GenerationStrategy
+    from ax.generation_strategy.generator_spec import GeneratorSpec
 
 BOX = {"x": Float(-5.0, 10.0), "y": Float(0.0, 15.0)}
 
@@ -22,7 +29,7 @@ def branin(config: Config) -> float:
 
 @pytest.mark.slow
 def test_a_search_finds_what_random_draws_do_not() -> None:
-    """Slow: fifteen questions to Ax's model."""
+    """Slow: fifteen questions to the model."""
     found = tune(branin, BOX, direction="minimize", trials=20)
     generator = np.random.default_rng(0)
     space = SearchSpace({name: domain.with_default() for name, domain in BOX.items()})
@@ -52,9 +59,7 @@ def test_the_same_seed_makes_the_same_trials_and_rows_come_as_they_are_made() ->
     assert (other["config.x"] != first["config.x"]).any()
 
 
-@pytest.mark.slow
 def test_failures_and_values_that_are_no_numbers_are_rows() -> None:
-    """Slow: four questions to Ax's model."""
 
     def odd(config: Config) -> float:
         if config["n"] == 1:
@@ -93,11 +98,13 @@ def test_arguments_that_cannot_be_are_all_named() -> None:
         "trials must be a whole number of at least 1; got 0",
     )
     with pytest.raises(StudyError) as caught:
-        tune(3, ["x"], seed=-1)  # type: ignore[arg-type]
+        tune(3, ["x"], seed=-1, method="sobl")  # type: ignore[arg-type]
     assert caught.value.problems == (
         "objective is a function of a configuration, not 3",
         "space is a SearchSpace or a mapping of names to ranges, not ['x']",
         "seed must be a whole number of at least 0; got -1",
+        "method is 'auto', 'ax', 'sobol', 'random' or an Ax GenerationStrategy, not 'sobl' "
+        "(did you mean 'sobol'?)",
     )
 
 
@@ -132,15 +139,38 @@ def test_rows_before_an_interruption_have_been_handed_over() -> None:
     assert seen == ["completed", "completed"]
 
 
-def test_what_ax_could_not_answer_is_said_in_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(question: object) -> Config:
+class NeverAnswers(GenerationStrategy):
+    def gen(self, *args: object, **options: object) -> list[list[object]]:
         raise RuntimeError("no fit")
 
-    monkeypatch.setattr("torchstudy.search.proposer._model_choice", fail)
-    found = tune(lambda config: 1.0, {"x": Float(0.0, 1.0)}, trials=3)
+
+def test_what_ax_could_not_answer_is_said_in_the_row() -> None:
+    node = GenerationNode(name="a", generator_specs=[GeneratorSpec(Generators.SOBOL)])
+    found = tune(
+        lambda config: 1.0,
+        {"x": Float(0.0, 1.0)},
+        trials=3,
+        method=NeverAnswers(nodes=[node]),
+    )
     assert found["origin"].tolist() == ["recipe", "sobol", "random"]
     assert found["reason"].tolist() == [
         "",
         "",
         "Ax gave no proposal for trial 2 (RuntimeError: no fit)",
     ]
+
+
+def test_a_users_own_generation_strategy_is_asked_once_a_model_would_be() -> None:
+    node = GenerationNode(name="a", generator_specs=[GeneratorSpec(Generators.SOBOL)])
+    given = GenerationStrategy(name="mine", nodes=[node])
+    found = tune(branin, BOX, trials=6, method=given)
+    assert found["origin"].tolist() == ["recipe", *["sobol"] * 3, *["model"] * 2]
+    assert given._experiment is None
+    assert tune(branin, BOX, trials=6, method=given)["value"].equals(found["value"])
+
+
+@pytest.mark.parametrize("method", ["sobol", "random"])
+def test_a_search_without_a_model_draws_every_trial_after_the_recipe(method: str) -> None:
+    found = tune(branin, BOX, trials=12, method=method)
+    assert found["origin"].tolist() == ["recipe", *[method] * 11]
+    assert found["config.x"].nunique() == 12

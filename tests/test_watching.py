@@ -47,9 +47,11 @@ def a_plan(done: int = 0, left: int = 8, **changes: int) -> Plan:
     )
 
 
-def a_subject(purpose: Purpose = "search", action: str = "train") -> Subject:
+def a_subject(
+    purpose: Purpose = "search", action: str = "train", *, seed: int = 1, until: int | None = None
+) -> Subject:
     trial = Trial(family="CNN", number=7, config={}, origin="sobol")
-    return Subject(trial=trial, seed=1, purpose=purpose, action=action)
+    return Subject(trial=trial, seed=seed, purpose=purpose, action=action, until=until)
 
 
 def test_a_plan_says_what_each_family_gets() -> None:
@@ -97,6 +99,14 @@ def test_a_training_that_ended_is_told_with_the_score_that_counts(
     assert text.endswith(
         f"completed       12.3 s  {split} accuracy {metrics[f'{split}_accuracy']:.4f}"
     )
+
+
+def test_a_trial_at_a_rung_waits_and_an_interrupted_one_does_not() -> None:
+    outcome = Outcome(status=Status.PAUSED, epochs=3, metrics={"valid_accuracy": 0.5})
+    text = ended_text(a_subject(until=3), outcome, 1.0, ACCURACY)
+    assert text.endswith("paused           1.0 s  valid accuracy 0.5000  waits after 3 epochs")
+    text = ended_text(a_subject(until=9), outcome, 1.0, ACCURACY)
+    assert text.endswith("valid accuracy 0.5000")
 
 
 def test_a_failure_is_told_with_the_last_line_of_its_reason() -> None:

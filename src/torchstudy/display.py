@@ -35,7 +35,8 @@ class LiveDisplay(Watcher):
         self._families: dict[str, TaskID] = {}
         self._best: dict[str, float] = {}
         self._running: dict[tuple[str, int], tuple[Subject, Epoch | None]] = {}
-        self._spent: list[float] = []
+        self._counted: set[tuple[str, int]] = set()  # each training once, however often it rests
+        self._spent = 0.0
         self._plan: Plan | None = None
         self._began = time.monotonic()
 
@@ -73,8 +74,9 @@ class LiveDisplay(Watcher):
     @override
     def ended(self, subject: Subject, outcome: Outcome, seconds: float) -> None:
         self._running.pop(_place(subject), None)
-        if subject.action == "train" and outcome.status.is_final:
-            self._spent.append(seconds)
+        is_done = outcome.status.is_final or subject.is_resting(outcome)
+        if subject.action == "train" and is_done:
+            self._spent += seconds
             self._count(subject, outcome)
         if outcome.status.is_failure:
             self._console.print(
@@ -122,7 +124,9 @@ class LiveDisplay(Watcher):
             self._best[family] = value
             best = f"best valid {metric} {value:.4f} (#{subject.trial.number})"
             news["news"] = on_one_line(best)
-        self._bars.update(self._families[family], advance=1, **news)
+        is_new = _place(subject) not in self._counted
+        self._counted.add(_place(subject))
+        self._bars.update(self._families[family], advance=int(is_new), **news)
 
     def _refresh(self) -> None:
         if self._live is not None:
@@ -143,12 +147,13 @@ class LiveDisplay(Watcher):
 
     def _time_line(self) -> str:
         spent = f"  {duration(time.monotonic() - self._began)} so far"
-        if self._plan is None or len(self._spent) < 3:
+        num_done = len(self._counted)
+        if self._plan is None or num_done < 3:
             return spent
-        left = max(0, sum(self._plan.left.values()) - len(self._spent))
+        left = max(0, sum(self._plan.left.values()) - num_done)
         if not left:
             return f"{spent}, testing and writing results"
-        mean = sum(self._spent) / len(self._spent)
+        mean = self._spent / num_done
         return f"{spent}, about {duration(mean * left / self._plan.num_workers)} left"
 
 

@@ -2,16 +2,18 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 from typing_extensions import override
 
+from torchstudy.ranges import Bell, as_prior, bound_problems, prior_problem
 from torchstudy.values import Value, is_integer, is_number, is_value, place_of, value_at
 
 When: TypeAlias = Mapping[str, Value] | None
+Prior: TypeAlias = tuple[float, float] | None
 
 
 class Missing(Enum):
@@ -30,19 +32,31 @@ def Float(
     log: bool = False,
     default: float | Missing = MISSING,
     when: When = None,
+    prior: Prior = None,
 ) -> Any:
     """A real hyperparameter in [low, high], searched on a linear or logarithmic scale.
 
     `when={"optimizer": "sgd"}` makes it exist only in configurations where that choice was made.
+    `prior=(mean, spread)` says where the best is expected, as a normal distribution: the search
+    looks there first and trusts it less as results come in. `mean` is a value in the range and
+    `spread` the standard deviation; on a log scale a factor above 1: `(3e-3, 3)` is 1e-3 to 9e-3.
     """
-    return FloatDomain(low=low, high=high, log=log, default=default, when=_condition(when))
+    given: dict[str, Any] = {"when": _condition(when), "prior": as_prior(prior)}
+    return FloatDomain(low=low, high=high, log=log, default=default, **given)
 
 
 def Int(
-    low: int, high: int, *, log: bool = False, default: int | Missing = MISSING, when: When = None
+    low: int,
+    high: int,
+    *,
+    log: bool = False,
+    default: int | Missing = MISSING,
+    when: When = None,
+    prior: Prior = None,
 ) -> Any:
-    """An integer hyperparameter in [low, high], both ends included."""
-    return IntDomain(low=low, high=high, log=log, default=default, when=_condition(when))
+    """An integer hyperparameter in [low, high], both ends included; the rest as with `Float`."""
+    given: dict[str, Any] = {"when": _condition(when), "prior": as_prior(prior)}
+    return IntDomain(low=low, high=high, log=log, default=default, **given)
 
 
 def Choice(
@@ -100,39 +114,108 @@ class Domain(ABC):
     def describe(self) -> dict[str, object]:
         """The declaration as JSON values, for tables and for noticing a change."""
 
+    def log_prior(self, value: Any) -> float:
+        """The log density of the prior, less that at its mean; on the unit scale. 0 without one."""
+        return 0.0
+
+    def from_prior(self, place: float) -> Value:
+        """The value below which a share `place` of the prior lies; `from_unit` without one."""
+        return self.from_unit(place)
+
     def with_default(self) -> Self:
-        """The domain with a default: its own, else the middle of a range or the first choice."""
+        """The domain with a default: its own, else the first choice, or the median of the range."""
         if self.default is not MISSING:
             return self
-        return replace(self, default=self.from_unit(0.0 if isinstance(self, ChoiceDomain) else 0.5))
+        place = 0.0 if isinstance(self, ChoiceDomain) else 0.5
+        return replace(self, default=self.from_prior(place))
 
     def _condition(self) -> dict[str, object]:
         return {"when": dict(self.when)} if self.when else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FloatDomain(Domain):
-    """Real numbers in [low, high]."""
+class RangeDomain(Domain):
+    """What ranges of real numbers and of integers have in common: bounds, a scale and a prior."""
 
     low: float
     high: float
     log: bool = False
+    prior: Prior = None
+
+    _kind: ClassVar[tuple[str, Callable[[object], bool]]]
+    _edge: ClassVar[float]  # how far the unit interval reaches beyond each bound
 
     @override
     def problems(self) -> list[str]:
-        return _range_problems(self, is_number, "a number")
+        ends, (kind, is_kind) = (self.low, self.high), self._kind
+        if wrong := [end for end in ends if not is_kind(end)]:
+            return [f"has bound {end!r}, which is not {kind}" for end in wrong]
+        if found := bound_problems(*ends, log=self.log):
+            return found
+        if self.default is not MISSING and (outside := self.problem(self.default)):
+            found.append(f"has a default outside its range: {outside}")
+        if problem := prior_problem(self.prior, *ends, log=self.log):
+            found.append(problem)
+        return found
 
     @override
     def problem(self, value: object) -> str | None:
-        return _outside(value, self.low, self.high, is_number, "a number")
+        kind, is_kind = self._kind
+        if not is_kind(value):
+            return f"{value!r} is not {kind}"
+        assert isinstance(value, int | float)
+        is_inside = self.low <= value <= self.high
+        return None if is_inside else f"{value!r} is not in [{self.low!r}, {self.high!r}]"
 
     @override
     def to_unit(self, value: float) -> float:
-        return place_of(value, self.low, self.high, log=self.log)
+        return place_of(value, self.low - self._edge, self.high + self._edge, log=self.log)
 
     @override
-    def from_unit(self, place: float) -> float:
-        return self.nearest(value_at(place, self.low, self.high, log=self.log))
+    def from_unit(self, place: float) -> Value:
+        low, high = self.low - self._edge, self.high + self._edge
+        return self.nearest(value_at(place, low, high, log=self.log))
+
+    @override
+    def log_prior(self, value: float) -> float:
+        return self._bell.log_density(self.to_unit(value)) if self.prior else 0.0
+
+    @override
+    def from_prior(self, place: float) -> Value:
+        return self.from_unit(self._bell.place(place) if self.prior else place)
+
+    @property
+    @override
+    def extremes(self) -> tuple[Value, ...]:
+        return (self.nearest(self.low), self.nearest(self.high))
+
+    @override
+    def describe(self) -> dict[str, object]:
+        low, high = self.extremes
+        return {
+            "type": kind_of(self),
+            "low": low,
+            "high": high,
+            "scale": "log" if self.log else "linear",
+            "default": self.nearest(self.default),
+            **({"prior": [float(value) for value in self.prior]} if self.prior else {}),
+            **self._condition(),
+        }
+
+    @property
+    def _bell(self) -> Bell:
+        assert self.prior is not None
+        mean, spread = self.prior
+        centre = self.to_unit(mean)
+        return Bell(centre, self.to_unit(mean * spread if self.log else mean + spread) - centre)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatDomain(RangeDomain):
+    """Real numbers in [low, high]."""
+
+    _kind: ClassVar[tuple[str, Callable[[object], bool]]] = ("a number", is_number)
+    _edge: ClassVar[float] = 0.0
 
     @override
     def nearest(self, value: float) -> float:
@@ -143,41 +226,16 @@ class FloatDomain(Domain):
     def size(self) -> float:
         return 1 if self.low == self.high else math.inf
 
-    @property
-    @override
-    def extremes(self) -> tuple[Value, ...]:
-        return (float(self.low), float(self.high))
-
-    @override
-    def describe(self) -> dict[str, object]:
-        scale = "log" if self.log else "linear"
-        bounds = {"low": float(self.low), "high": float(self.high), "scale": scale}
-        return {"type": "float", **bounds, "default": float(self.default), **self._condition()}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IntDomain(Domain):
+class IntDomain(RangeDomain):
     """Integers from low to high, both included."""
 
     low: int
     high: int
-    log: bool = False
 
-    @override
-    def problems(self) -> list[str]:
-        return _range_problems(self, is_integer, "an integer")
-
-    @override
-    def problem(self, value: object) -> str | None:
-        return _outside(value, self.low, self.high, is_integer, "an integer")
-
-    @override
-    def to_unit(self, value: int) -> float:
-        return place_of(value, self.low - 0.5, self.high + 0.5, log=self.log)
-
-    @override
-    def from_unit(self, place: float) -> int:
-        return self.nearest(value_at(place, self.low - 0.5, self.high + 0.5, log=self.log))
+    _kind: ClassVar[tuple[str, Callable[[object], bool]]] = ("an integer", is_integer)
+    _edge: ClassVar[float] = 0.5
 
     @override
     def nearest(self, value: float) -> int:
@@ -187,17 +245,6 @@ class IntDomain(Domain):
     @override
     def size(self) -> float:
         return self.high - self.low + 1
-
-    @property
-    @override
-    def extremes(self) -> tuple[Value, ...]:
-        return (self.low, self.high)
-
-    @override
-    def describe(self) -> dict[str, object]:
-        scale = "log" if self.log else "linear"
-        bounds = {"low": self.low, "high": self.high, "scale": scale}
-        return {"type": "int", **bounds, "default": self.default, **self._condition()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,7 +330,7 @@ def spelled(domain: Domain) -> str:
     """The domain as its user wrote it, for messages."""
     if isinstance(domain, ChoiceDomain):
         return _shown(domain.values)
-    assert isinstance(domain, FloatDomain | IntDomain)
+    assert isinstance(domain, RangeDomain)
     return f"{'Int' if isinstance(domain, IntDomain) else 'Float'}({domain.low!r}, {domain.high!r})"
 
 
@@ -295,29 +342,6 @@ def _of_one_kind(values: tuple[Value, ...]) -> bool:
     kinds = (bool, str)
     is_plain = any(all(isinstance(value, kind) for value in values) for kind in kinds)
     return is_plain or all(is_number(value) for value in values)
-
-
-def _range_problems(domain: FloatDomain | IntDomain, is_kind: Any, kind: str) -> list[str]:
-    low, high = domain.low, domain.high
-    wrong = [f"has bound {end!r}, which is not {kind}" for end in (low, high) if not is_kind(end)]
-    if wrong:
-        return wrong
-    found = []
-    if low > high:
-        found.append(f"has an inverted range: low {low!r} is above high {high!r}")
-    if low == high:
-        found.append(f"has an empty range: low and high are both {low!r}; write the value itself")
-    if domain.log and low <= 0:
-        found.append(f"has a log scale from {low!r}: a log range must start above 0")
-    outside = domain.default is not MISSING and not found and domain.problem(domain.default)
-    return [*found, f"has a default outside its range: {outside}"] if outside else found
-
-
-def _outside(value: object, low: float, high: float, is_kind: Any, kind: str) -> str | None:
-    if not is_kind(value):
-        return f"{value!r} is not {kind}"
-    assert isinstance(value, int | float)
-    return None if low <= value <= high else f"{value!r} is not in [{low!r}, {high!r}]"
 
 
 def _shown(values: tuple[Value, ...]) -> str:

@@ -10,6 +10,7 @@ from torchstudy.domains import (
     Domain,
     FloatDomain,
     IntDomain,
+    RangeDomain,
     kind_of,
     spelled,
 )
@@ -32,7 +33,7 @@ def as_domain(value: object) -> Domain | str:
 
 
 def changed(old: Domain, change: object) -> tuple[Domain, str | None] | str:
-    """What a change makes of `old`, with a note if its default moved; or the problem."""
+    """What a change makes of `old`, with a note if default or prior went; or the problem."""
     new = as_domain(change)
     if isinstance(new, str):
         return new
@@ -49,7 +50,9 @@ def changed(old: Domain, change: object) -> tuple[Domain, str | None] | str:
         for value in new.values:
             if problem := old.problem(value):
                 return f"cannot be {value!r}: {problem}{did_you_mean(value, map(str, old.values))}"
-    return _keeping_default(old, new)
+    new, prior_note = _keeping_prior(old, new)
+    new, default_note = _keeping_default(old, new)
+    return new, "; ".join(note for note in (default_note, prior_note) if note) or None
 
 
 def domain_from_ax(config: "RangeParameterConfig | ChoiceParameterConfig") -> Domain:
@@ -89,6 +92,18 @@ def _is_ax_config(value: object) -> bool:
 def _as_floats(domain: ChoiceDomain) -> ChoiceDomain:
     default: Any = domain.default if domain.default is MISSING else float(domain.default)
     return replace(domain, values=tuple(float(value) for value in domain.values), default=default)
+
+
+def _keeping_prior(old: Domain, new: Domain) -> tuple[Domain, str | None]:
+    """`new` with the old prior unless it brings one, where that still means the same."""
+    if not isinstance(old, RangeDomain) or old.prior is None or new.size == 1:
+        return new, None
+    if isinstance(new, RangeDomain):
+        if new.prior is not None:
+            return new, None
+        if new.log == old.log and new.low <= old.prior[0] <= new.high:
+            return replace(new, prior=old.prior), None
+    return new, f"prior {old.prior!r} does not fit and is dropped"
 
 
 def _keeping_default(old: Domain, new: Domain) -> tuple[Domain, str | None]:

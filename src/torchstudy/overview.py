@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_COLUMN = 40  # letters of a cell in a printed table
 SCORES = ("best_valid_", "valid_", "select_", "test_")  # columns that are shown early
 GAP = 3  # letters between two columns
-AFTER_SCORES = ("reason", "origin", "chosen", "seconds")
+AFTER_SCORES = ("pending", "reason", "origin", "chosen", "seconds")
 
 
 def study_lines(reports: Path, storage: str | None) -> list[list[str]]:
@@ -53,7 +53,7 @@ def status_lines(
 
 
 def study_table(reports: Path, storage: str | None, study: str, what: str) -> "pd.DataFrame":
-    """`trials`, `epochs` or `confirmation` of a study as they stand in the ledger."""
+    """One of the tables of a study as it stands in the ledger."""
     from torchstudy.execution.outputs import tables
 
     with reading(reports, storage) as opened:
@@ -220,11 +220,11 @@ def _status(ledger: Ledger, state: StudyState) -> tuple[str, list[list[str]]]:
         searched = [t for t in own if t.purpose == "search"]
         confirmed = [t for t in own if t.purpose == "confirmation"]
         begun = [t for t in own if t.status is Status.RUNNING]
-        waiting = [t for t in own if t.status is Status.PAUSED]
+        waiting = [t for t in own if t.status is Status.PAUSED and not t.is_resting]
         lines.append(
             [
                 family,
-                f"{sum(t.status.is_final for t in searched)}/{budget['trials']}",
+                f"{sum(t.status.is_final or t.is_resting for t in searched)}/{budget['trials']}",
                 _under_way(begun if is_live else [], epochs, budget["epochs"]),
                 _under_way(waiting if is_live else begun + waiting, epochs, budget["epochs"]),
                 str(sum(t.status.is_failure for t in own)),

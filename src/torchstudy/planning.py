@@ -49,7 +49,8 @@ def plan_lines(
         left = schedule.num_left(family.__name__)
         ended = [*board.searched(family.__name__), *board.confirmed(family.__name__)]
         is_inline = executor == "inline"
-        expected = forecast(study, data, family, ended, left, in_process=is_inline)
+        effort = schedule.effort_left(family.__name__)
+        expected = forecast(study, data, family, ended, left, effort=effort, in_process=is_inline)
         seconds += expected.seconds
         forecasts.append(expected)
         trials = int(min(study.trials, study.space_of(family).size))

@@ -13,7 +13,7 @@ class Status(StrEnum):
     """How a training stands or ended."""
 
     RUNNING = "running"
-    PAUSED = "paused"  # stopped cleanly, goes on from its checkpoint
+    PAUSED = "paused"  # interrupted, or waits at a rung; goes on from its checkpoint
     COMPLETED = "completed"  # all epochs, or early stopping by patience
     STOPPED = "stopped"  # not promoted by the search
     DIVERGED = "diverged"  # a loss, metric or weight was not finite
@@ -39,6 +39,9 @@ COSTS = ("parameters", "flops", "memory", *LATENCIES)  # of a whole network, wha
 PARTS = ("load", "augment", "forward", "backward", "step", "evaluate", "checkpoint", "other")
 SECONDS = tuple(f"seconds_{part}" for part in PARTS)  # columns: where an epoch's time went
 
+AT_MOST_ONE = ("accuracy", "r2", "ssim")  # metrics of which 1 is perfect
+METHODS = ("auto", "ax", "sobol", "random")  # of searching a space
+
 Purpose: TypeAlias = Literal["search", "confirmation"]
 Direction: TypeAlias = Literal["maximize", "minimize"]
 
@@ -63,13 +66,37 @@ class Objective:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a search decided of a trial: that it is trained until an epoch, and why.
+
+    Decisions of a family are counted from 0. Those in `pending` came before, and their results were
+    not known to this one. `value` and `spread` are what was expected of the objective after the
+    last epoch (mean and standard deviation), `seconds` what this part of the training was expected
+    to take; NaN where no model was asked.
+    """
+
+    number: int
+    until: int  # the epoch after which the trial waits, or is at its end
+    origin: str  # recipe | good | warm | sobol | model | random | replicate | promotion
+    pending: tuple[int, ...] = ()
+    value: float = math.nan
+    spread: float = math.nan
+    seconds: float = math.nan
+    decided: str = ""  # UTC, ISO 8601
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One configuration of one family, as proposed."""
+    """One configuration of one family, as proposed; promotions are further decisions.
+
+    Trials of a version that trained all to their end have no decisions.
+    """
 
     family: str
     number: int
     config: Mapping[str, Value]
-    origin: str  # recipe | sobol | model | random
+    origin: str  # that of its first decision
+    decisions: tuple[Decision, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +123,10 @@ class Epoch:
     measured: Mapping[str, float] = field(default_factory=dict)  # in training, by column name
     parts: Mapping[str, float] = field(default_factory=dict)  # seconds, by column name
     precision: str = ""  # of the matrix products in its steps: bf16 or fp32
+
+    def valid(self, objective: Objective) -> float:
+        """The objective on the valid split; NaN where the family has no loss there."""
+        return self.valid_loss if objective.metric == "loss" else self.metrics[objective.metric]
 
     def values(self) -> dict[str, float]:
         """Every number but seconds by its column name; validation metrics carry `valid_`."""
@@ -142,6 +173,12 @@ class Training:
     def key(self) -> TrainingKey:
         """Which training of its study this is."""
         return TrainingKey(family=self.trial.family, number=self.trial.number, seed=self.seed)
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it waits at a rung for as long as it is not promoted."""
+        decided = self.trial.decisions
+        return self.status is Status.PAUSED and bool(decided) and self.epochs >= decided[-1].until
 
     def valid(self, objective: Objective) -> float:
         """The objective on the valid split at the best epoch; NaN when there is none."""
@@ -210,8 +247,32 @@ CONFIRMATION_COLUMNS: dict[str, str] = {
 """`confirmation`: one row per fresh training, then `select_<metric>` and `test_<metric>` (NaN
 unless the configuration was chosen: test is read for those alone)."""
 
+PROPOSAL_COLUMNS: dict[str, str] = {
+    "study": "string",
+    "family": "string",
+    "decision": "Int64",
+    "trial": "Int64",
+    "origin": "string",
+    "after": "Int64",
+    "until": "Int64",
+    "pending": "string",
+    "expected": "float64",
+    "spread": "float64",
+    "expected_seconds": "float64",
+    "decided": "datetime64[us, UTC]",
+    "seen": "float64",
+    "at_the_end": "float64",
+}
+"""`proposals`: one row per decision of the search, to train a trial from epoch `after` (0: a new
+one) until epoch `until`. `pending` lists the decisions whose results were not known, `expected` and
+`spread` what was expected of the objective after the last epoch (mean, standard deviation).
+`seen` is the objective of the best epoch up to `until`, `at_the_end` that of a completed trial."""
+
 LATER_COLUMNS = ("environment", "precision", *SECONDS)
 """Columns that results of earlier versions may lack; they are read as empty."""
 
-CLOCK_COLUMNS = ("seconds", "started", "finished", "worker", *LATENCIES, *SECONDS)
+CLOCK_COLUMNS = (
+    *("seconds", "started", "finished", "worker", *LATENCIES, *SECONDS),
+    *("expected_seconds", "decided"),
+)
 """Columns that differ between equal runs; all others are bit for bit the same with one worker."""

@@ -17,6 +17,7 @@ from torchstudy.records import (
     CONFIRMATION_COLUMNS,
     EPOCH_COLUMNS,
     LATER_COLUMNS,
+    PROPOSAL_COLUMNS,
     TRIAL_COLUMNS,
     Objective,
     Status,
@@ -63,6 +64,7 @@ class Results:
     predictions: Mapping[str, pd.DataFrame]
     folder: Path
     codes: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    proposals: pd.DataFrame = field(default_factory=lambda: frame([], PROPOSAL_COLUMNS))
 
     @property
     def objective(self) -> Objective:
@@ -93,7 +95,7 @@ class Results:
 def read_results(folder: Path) -> Results:
     """The results in a study's folder.
 
-    `trials` must exist; `epochs`, `confirmation` and predictions may be absent and are then empty.
+    `trials` must exist; the other tables and predictions may be absent and are then empty.
     Raises StudyError when the folder, `study.json` or a table cannot be used.
     """
     if not folder.is_dir():
@@ -104,6 +106,7 @@ def read_results(folder: Path) -> Results:
         raise StudyError(f"{folder / 'trials.parquet'} is missing; `optimize run` writes it")
     epochs = _table(folder / "epochs.parquet", EPOCH_COLUMNS)
     confirmation = _table(folder / "confirmation.parquet", CONFIRMATION_COLUMNS)
+    proposals = _table(folder / "proposals.parquet", PROPOSAL_COLUMNS)
     return Results(
         trials=trials,
         epochs=frame([], EPOCH_COLUMNS) if epochs is None else epochs,
@@ -112,6 +115,7 @@ def read_results(folder: Path) -> Results:
         predictions=_evidence(folder, "predictions", PREDICTION_COLUMNS),
         folder=folder,
         codes=_evidence(folder, "codes", CODE_COLUMNS),
+        proposals=frame([], PROPOSAL_COLUMNS) if proposals is None else proposals,
     )
 
 
@@ -201,54 +205,6 @@ def selected_trials(results: Results) -> pd.DataFrame:
         elif family in best.index:
             rows.append(dict(best.loc[family]))
     return _described(rows)
-
-
-def best_so_far(trials: pd.DataFrame, objective: Objective) -> pd.DataFrame:
-    """Per family, the best value after each trial, in the order in which they finished.
-
-    Columns: family, trial, seconds (spent in the family's trials so far, failed ones too), value
-    (of this trial), best (so far; NaN before the first value). Unfinished trials are left out.
-    """
-    ended = trials[trials["finished"].notna()].sort_values(["finished", "trial"], kind="stable")
-    value = usable_values(ended, objective)
-    table = pd.DataFrame(
-        {
-            "family": ended["family"],
-            "trial": ended["trial"],
-            "seconds": ended["seconds"].fillna(0.0).groupby(ended["family"]).cumsum(),
-            "value": value,
-        }
-    )
-    signed = (value * objective.sign).fillna(-np.inf).groupby(ended["family"]).cummax()
-    table["best"] = (signed * objective.sign).replace([np.inf, -np.inf], np.nan)
-    return table.reset_index(drop=True)
-
-
-def learning_curves(results: Results) -> pd.DataFrame:
-    """Per family and epoch: median, 10% and 90% quantile over the search's trainings, and n.
-
-    Columns: family, epoch, median, low, high, n. Trainings that ended earlier are not counted, so
-    late epochs describe the ones that the search let go on.
-    """
-    curves = search_epochs(results)
-    if curves.empty:
-        return pd.DataFrame(columns=["family", "epoch", "median", "low", "high", "n"])
-    grouped = curves.groupby(["family", "epoch"], sort=True)["value"]
-    wide = grouped.quantile(0.5).rename("median").to_frame()
-    wide["low"], wide["high"] = grouped.quantile(0.1), grouped.quantile(0.9)
-    wide["n"] = grouped.size()
-    return wide.reset_index()
-
-
-def search_epochs(results: Results) -> pd.DataFrame:
-    """The objective after each epoch of the search: family, trial, epoch, value (never NaN)."""
-    keys = ["family", "trial", "seed"]
-    table = results.epochs
-    value = numbers(table, f"{VALID}{results.objective.metric}").replace([np.inf, -np.inf], np.nan)
-    curves = table[[*keys, "epoch"]].assign(value=value).dropna(subset=["value"])
-    own = results.trials[keys].drop_duplicates()
-    joined = curves.merge(own, on=keys).sort_values(["family", "trial", "epoch"], kind="stable")
-    return joined.drop(columns="seed").reset_index(drop=True)
 
 
 def _trial_row(family: str, trial: "pd.Series[Any]", own: pd.DataFrame) -> dict[str, object]:

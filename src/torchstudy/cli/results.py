@@ -32,7 +32,7 @@ def status(
 def table(
     study: StudyArgument,
     what: Annotated[
-        str, typer.Option(metavar="trials|epochs|confirmation", help="Which table.")
+        str, typer.Option(metavar="trials|epochs|confirmation|proposals", help="Which table.")
     ] = "trials",
     format: Annotated[
         str | None,
@@ -44,12 +44,13 @@ def table(
     reports: Reports = Path("reports"),
     storage: Storage = None,
 ) -> None:
-    """The trials, epochs or confirmations of a study as a table."""
+    """The trials, epochs, confirmations or proposals of a study as a table."""
+    from torchstudy.execution.outputs import TABLES
     from torchstudy.overview import exported, study_table
     from torchstudy.printing import print_frame, write_out
     from torchstudy.stored import writing
 
-    one_of("what", what, ("trials", "epochs", "confirmation"))
+    one_of("what", what, TABLES)
     chosen = format_of(format, out)
     found = study_table(reports, storage, study, what)
     if chosen == "table":

@@ -60,6 +60,13 @@ def run(
     disk: Annotated[
         float | None, typer.Option(metavar="GB", help="For checkpoints.  [default: 20]")
     ] = None,
+    method: Annotated[
+        str | None, typer.Option(metavar="auto|ax|sobol|random", help="How to search.")
+    ] = None,
+    no_warm_start: Annotated[
+        bool,
+        typer.Option("--no-warm-start", help="Do not begin with what earlier studies found best."),
+    ] = False,
 ) -> None:
     """Search, confirm, report; goes on by itself where it stopped."""
     changes: dict[str, Any] = {
@@ -70,6 +77,7 @@ def run(
             ("minutes", minutes),
             ("seed", seed),
             ("device", device),
+            ("method", method),
         )
         if value is not None
     }
@@ -94,4 +102,5 @@ def run(
             else:
                 bounds = {"memory": memory, "stall": stall, "disk": disk}
                 run_options = {**options, **bounds, "fresh": fresh, "profile": profile}
+                run_options["warm_start"] = not no_warm_start
                 run_and_show(study, run_options, quiet=quiet)

@@ -12,18 +12,13 @@ from typing_extensions import override
 from torchstudy.errors import RunError
 from torchstudy.execution.forkserver import start_process
 from torchstudy.quiet import quiet_ax
-from torchstudy.search.proposer import (
-    Proposal,
-    Question,
-    SpaceExhausted,
-    needs_model,
-    propose,
-)
+from torchstudy.search.proposer import decide, needs_model
+from torchstudy.search.questions import Proposal, Question, SearchOver
 
 LONGEST_ANSWER = 1800.0  # seconds; one or two are usual
 MOST_LOSSES = 2  # processes that may be lost over one question
 
-Answer = Proposal | SpaceExhausted
+Answer = Proposal | SearchOver
 
 
 class Asker(ABC):
@@ -75,9 +70,9 @@ class InlineAsker(Asker):
 
 
 class ProcessAsker(Asker):
-    """Asks the model in a process that loads Ax at the first question, while recipes train.
+    """Asks Ax in a process that loads it at the first question, while recipes train.
 
-    What needs no model is answered here, at once.
+    Whatever needs no Ax is answered here, at once: our own model takes some hundredths of a second.
     """
 
     def __init__(self) -> None:
@@ -91,10 +86,11 @@ class ProcessAsker(Asker):
     @override
     def ask(self, question: Question) -> None:
         self._question, self._losses = question, 0
-        if needs_model(question):
-            self._send(question)
-            return
-        self._start()  # it loads Ax while the first trials train
+        if question.asks_ax:
+            self._start()  # it loads Ax while the first trials train
+            if needs_model(question):
+                self._send(question)
+                return
         self._ready = _answered(question)
 
     @override
@@ -154,7 +150,7 @@ class ProcessAsker(Asker):
         if self._losses > MOST_LOSSES:
             raise RunError(
                 f"the process that computes proposals died or hung {self._losses} times over "
-                f"trial {question.number} of {question.name}"
+                f"decision {question.number} of {question.name}"
             )
         self._send(question)
         return None
@@ -162,8 +158,8 @@ class ProcessAsker(Asker):
 
 def _answered(question: Question) -> Answer:
     try:
-        return propose(question)
-    except SpaceExhausted as end:
+        return decide(question)
+    except SearchOver as end:
         return end
 
 

@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 
 from torchstudy.execution.ledger import Ledger
-from torchstudy.records import Epoch, Outcome, Purpose, Status, Training, TrainingKey, Trial
+from torchstudy.records import (
+    Decision,
+    Epoch,
+    Outcome,
+    Purpose,
+    Status,
+    Training,
+    TrainingKey,
+    Trial,
+)
+
+TO_THE_END = 0  # stands for the full length, where a trial has no decision of its own
 
 
 class Board:
@@ -13,9 +24,11 @@ class Board:
         self.ledger = ledger
         self.study = study
         self.trials = {family: ledger.trials(study, family) for family in families}
+        self.decided = {family: _decided(trials) for family, trials in self.trials.items()}
         self.trainings: dict[TrainingKey, Training] = {}
         self._groups: dict[tuple[str, Purpose], dict[TrainingKey, Training]] = {}
         self._paused: set[TrainingKey] = set()
+        self._searched: dict[tuple[str, int], TrainingKey] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -29,6 +42,20 @@ class Board:
         self.ledger.propose(self.study, trials)
         for trial in trials:
             self.trials[trial.family].append(trial)
+            self.decided[trial.family] += _decided([trial])
+
+    def promote(self, trial: Trial) -> None:
+        """Record the last of a trial's decisions, which is to go on with it."""
+        self.ledger.promote(self.study, trial)
+        self.trials[trial.family][trial.number] = trial
+        self.decided[trial.family].append((trial.decisions[-1], trial.number))
+        self._reread(self._searched[trial.family, trial.number])
+
+    def stop(self, keys: Sequence[TrainingKey], reason: str) -> None:
+        """Record that trainings which wait are not gone on with."""
+        self.ledger.stop(self.study, keys, reason)
+        for key in keys:
+            self._reread(key)
 
     def begin(self, key: TrainingKey, purpose: Purpose, worker: str, environment: str = "") -> int:
         """Record that a training starts or goes on; the number of the attempt."""
@@ -67,6 +94,11 @@ class Board:
         """The search trainings of a family, by trial number."""
         return self._of(family, "search")
 
+    def search_of(self, family: str, number: int) -> Training | None:
+        """The search's training of a trial; None if it has not begun."""
+        key = self._searched.get((family, number))
+        return None if key is None else self.trainings[key]
+
     def confirmed(self, family: str) -> list[Training]:
         """The confirmation trainings of a family, by trial number."""
         return self._of(family, "confirmation")
@@ -91,7 +123,24 @@ class Board:
         group = self._groups.setdefault(place, {})
         is_next = key in group or not group or next(reversed(group)).number <= key.number
         self.trainings[key] = group[key] = training
+        if training.purpose == "search":
+            self._searched[key.family, key.number] = key
         if not is_next:
             by_number = sorted(group.items(), key=lambda item: item[0].number)
             self._groups[place] = dict(by_number)
         (self._paused.add if training.status is Status.PAUSED else self._paused.discard)(key)
+
+
+def _decided(trials: Sequence[Trial]) -> list[tuple[Decision, int]]:
+    """Every decision with the number of its trial, in order."""
+    found = [
+        (decision, trial.number)
+        for trial in trials
+        for decision in trial.decisions or (_implied(trial),)
+    ]
+    return sorted(found, key=lambda each: each[0].number)
+
+
+def _implied(trial: Trial) -> Decision:
+    """The decision behind a trial of a version that trained all to their end."""
+    return Decision(number=trial.number, until=TO_THE_END, origin=trial.origin)

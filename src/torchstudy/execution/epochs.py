@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from torchstudy.records import EPOCH_COLUMNS, SECONDS, TrainingKey
 from torchstudy.visible import storable
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
     import pyarrow as pa
 
@@ -33,8 +36,7 @@ class EpochTable:
 
         Seconds are left out where no epoch was timed, metrics where the last one has none.
         """
-        firsts = [at for at, key in enumerate(self.keys) if at == 0 or key != self.keys[at - 1]]
-        spans = list(itertools.pairwise([*firsts, len(self.keys)]))
+        spans = self._spans()
         lasts = [end - 1 for _, end in spans]
         names = [name for name in self.table.columns if name.startswith("valid_")]
         values = {name: self.table[name].iloc[lasts].tolist() for name in names}
@@ -52,6 +54,18 @@ class EpochTable:
                     row[name] = value
             found[self.keys[begin]] = row
         return found
+
+    def curves(self, column: str) -> "dict[TrainingKey, npt.NDArray[np.float64]]":
+        """A column's values of each training, by epoch; nothing where there is no such column."""
+        if column not in self.table:
+            return {}
+        values = self.table[column].to_numpy(dtype="float64", na_value=math.nan)
+        return {self.keys[begin]: values[begin:end] for begin, end in self._spans()}
+
+    def _spans(self) -> list[tuple[int, int]]:
+        """Where the rows of each training begin and end."""
+        firsts = [at for at, key in enumerate(self.keys) if at == 0 or key != self.keys[at - 1]]
+        return list(itertools.pairwise([*firsts, len(self.keys)]))
 
 
 def epoch_table(study: str, rows: Sequence[tuple[TrainingKey, str]]) -> EpochTable:

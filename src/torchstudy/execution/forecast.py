@@ -44,6 +44,7 @@ START_SECONDS = 0.3  # per training beside its epochs: process, checkpoint, pred
 class Forecast:
     """Seconds of one worker that a family is expected to need, and where the figure comes from.
 
+    `effort` is that of all `trainings`, of which many are short, in trainings of full length;
     `weights` and `checkpoint` are bytes: what a training leaves, and what it needs to go on from.
     """
 
@@ -51,6 +52,7 @@ class Forecast:
     per_training: float
     once: float  # features of a frozen backbone, computed before the first trial
     trainings: int
+    effort: float
     basis: str
     weights: float = 0.0
     checkpoint: float = 0.0
@@ -58,7 +60,7 @@ class Forecast:
     @property
     def seconds(self) -> float:
         """All of it; nothing where nothing is left to train."""
-        return self.once + self.per_training * self.trainings if self.trainings else 0.0
+        return self.once + self.per_training * self.effort if self.trainings else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +96,10 @@ def forecast(
     ended: Sequence[Training],
     trainings: int,
     *,
+    effort: float | None = None,
     in_process: bool = False,
 ) -> Forecast:
-    """What `trainings` more trainings of a family will take.
+    """What `trainings` more trainings of a family will take, as long as `effort` whole ones.
 
     Three or more completed trials speak for the rest by their mean; else the recipe is timed on a
     few batches here and now, in a worker process as trials are trained in (in this one with
@@ -132,6 +135,7 @@ def forecast(
         per_training=cost.per_training,
         once=cost.once,
         trainings=trainings,
+        effort=trainings if effort is None else effort,
         basis=basis,
         weights=cost.weights,
         checkpoint=2 * cost.weights + cost.optimizer,  # as they are, and at the best epoch

@@ -50,7 +50,8 @@ class Job:
     `train` trains and scores the `valid` split (and `select` when confirming); `test` scores the
     `test` split with the weights that training left in `folder`, and is paused where these are
     damaged: they are removed, so that it is trained again. `companions` are trained in the
-    same worker, as one network with this training where that is the same.
+    same worker, as one network with this training where that is the same. A training that is not
+    at its end after epoch `until` is paused there.
     """
 
     action: Literal["train", "test"]
@@ -66,6 +67,7 @@ class Job:
     device: str = "cpu"
     is_profiled: bool = False
     companions: tuple[Companion, ...] = ()
+    until: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +183,7 @@ def prepared(
         averaged=family.averaged,
         pictures=family.pictures,
         compute=replace(compute, is_profiled=job.is_profiled),
+        until=job.until,
     )
     return Prepared(family=family, data=spec, splits=splits, costs=costs, lesson=lesson)
 

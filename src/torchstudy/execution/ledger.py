@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 
 from torchstudy.execution import schema
 from torchstudy.execution.claims import Claims
@@ -19,6 +19,7 @@ from torchstudy.execution.rows import (
     JOINED_TRAINING,
     LAST_EPOCHS,
     TRAINING,
+    as_text,
     as_training,
     as_trial,
     columns_of,
@@ -143,8 +144,31 @@ class Ledger:
                         config=json.dumps(dict(trial.config)),
                         origin=trial.origin,
                         proposed=now(),
+                        decisions=as_text(trial.decisions),
                     )
                 )
+
+    def promote(self, study: str, trial: Trial) -> None:
+        """Record a decision to go on with a trial, the last of its decisions, before it is used."""
+        column = schema.trials.c
+        is_own = (column.family == trial.family) & (column.number == trial.number)
+        with self._claims.changing(study) as connection:
+            connection.execute(
+                update(schema.trials)
+                .where(column.study == study, is_own)
+                .values(decisions=as_text(trial.decisions))
+            )
+
+    def stop(self, study: str, keys: Sequence[TrainingKey], reason: str) -> None:
+        """Record that paused trainings were not promoted; they finished with their last epoch."""
+        change = {"status": Status.STOPPED, "reason": reason}
+        with self._claims.changing(study) as connection:
+            for key in keys:
+                row = connection.execute(TRAINING, named(study, key)).one()
+                if row.status == Status.PAUSED:
+                    last = connection.execute(EPOCHS, named(study, key)).all()[-1]
+                    own = {**change, "finished": json.loads(last.row)["finished"]}
+                    connection.execute(CHANGE_TRAINING, {**named(study, key), **own})
 
     def begin(
         self, study: str, key: TrainingKey, purpose: Purpose, worker: str, environment: str = ""

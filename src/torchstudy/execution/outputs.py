@@ -14,11 +14,13 @@ from torchstudy.analysis.tables import frame, write_table
 from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.epochs import epoch_table
 from torchstudy.execution.ledger import Ledger, StudyState
+from torchstudy.execution.proposals import proposal_rows
 from torchstudy.failpoints import failpoint
 from torchstudy.files import write_json
 from torchstudy.records import (
     CONFIRMATION_COLUMNS,
     COSTS,
+    PROPOSAL_COLUMNS,
     TRIAL_COLUMNS,
     Epoch,
     Objective,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = dict[str, object]
-TABLES = ("trials", "epochs", "confirmation")
+TABLES = ("trials", "epochs", "confirmation", "proposals")
 
 
 def training_folder(folder: Path, key: TrainingKey) -> Path:
@@ -43,10 +45,10 @@ def training_folder(folder: Path, key: TrainingKey) -> Path:
 def tables(
     ledger: Ledger, state: StudyState, names: Sequence[str] = TABLES
 ) -> "dict[str, pd.DataFrame]":
-    """Those of `trials`, `epochs` and `confirmation` of a study, as they stand in the ledger."""
+    """Those of `TABLES` of a study, as they stand in the ledger."""
     found: dict[str, pd.DataFrame] = {}
     objective = Objective(**state.summary["objective"])
-    if not {"trials", "epochs"}.isdisjoint(names):
+    if not {"trials", "epochs", "proposals"}.isdisjoint(names):
         epochs = epoch_table(state.name, ledger.epoch_texts(state.name))
         if "trials" in names:
             last_rows, searched = epochs.last_rows(), _ordered(ledger, state, "search")
@@ -57,6 +59,10 @@ def tables(
             found["trials"] = trials.assign(diagnosis=_sentences(trials, epochs.table))
         if "epochs" in names:
             found["epochs"] = epochs.table
+        if "proposals" in names:
+            curves = epochs.curves(f"valid_{objective.metric}")
+            rows = proposal_rows(ledger, state, objective, curves)
+            found["proposals"] = frame(rows, PROPOSAL_COLUMNS)
     if "confirmation" in names:
         confirmed = _ordered(ledger, state, "confirmation")
         confirmations = list(_confirmation_rows(state.name, confirmed, objective))

@@ -1,35 +1,38 @@
-"""From question to trial: recipes first, then answers, each kept within the study's limits."""
+"""From question to decision: answers are kept within the study's limits, then recorded."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from torchstudy.execution.asking import Answer, Asker
 from torchstudy.execution.board import Board
-from torchstudy.execution.schedule import Schedule
+from torchstudy.execution.inquiry import Asked, Inquiry
 from torchstudy.execution.watching import Watcher
 from torchstudy.failpoints import failpoint
 from torchstudy.models.limits import TRIED, Limits
-from torchstudy.records import Trial
-from torchstudy.search.proposer import Proposal, Question, drawn_back
+from torchstudy.records import AT_MOST_ONE, Decision, Trial
+from torchstudy.search.proposer import drawn_back
+from torchstudy.search.questions import Proposal, SearchOver
 from torchstudy.space import Config
 from torchstudy.study import Study
 
 
 @dataclass(slots=True, kw_only=True)
 class Proposing:
-    """Asks one question at a time, ahead of the workers, and records the answers as trials.
+    """Asks one question at a time, ahead of the workers, and records the answers.
 
-    An answer above a limit is no trial: it is drawn back below the limit, or the question is asked
-    again with the answer known as rejected. Both depend on the question and the limits alone, so
-    that a run that was interrupted comes to the same trials.
+    A new configuration above a limit is no trial: it is drawn back below the limit, or the question
+    is asked again with the answer known as rejected. Both depend on the question and the limits
+    alone, so that a run that was interrupted comes to the same trials.
     """
 
     study: Study
     board: Board
-    schedule: Schedule
+    inquiry: Inquiry
     asker: Asker
     limits: Limits
     watcher: Watcher
-    _asked: tuple[str, Question] | None = None
+    _asked: Asked | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -40,62 +43,82 @@ class Proposing:
         """Free what answers questions."""
         self.asker.close()
 
-    def recipes(self) -> None:
-        """Record the recipe of every family that has no trial yet, if its limits allow it."""
-        for family in self.study.families:
-            name = family.__name__
-            if self.board.trials[name]:
-                continue
-            recipe = self.study.space_of(family).recipe
-            if excess := self.limits.excess(family, recipe):
-                self.schedule.reject(name, recipe)
-                self.watcher.note(f"{name}: the recipe is left out: {excess}")
-                continue
-            self.board.propose([Trial(family=name, number=0, config=recipe, origin="recipe")])
-
     def go_on(self) -> None:
         """Record what is answered and ask on, until an answer takes time or none is wanted."""
         while self._take() or not self.asker.is_busy:
-            found = self.schedule.question()
+            found = self.inquiry.question()
             if found is None:
                 return
             self._asked = found
-            self.asker.ask(found[1])
+            self.asker.ask(found.question)
 
     def _take(self) -> bool:
-        """Record the answer as a trial, if the limits allow it; False while there is none."""
+        """Record the answer, if the limits allow it; False while there is none."""
         answer = self.asker.answer()
         if answer is not None:
             self._record(answer)
         return answer is not None
 
     def _record(self, answer: Answer) -> None:
-        assert self._asked is not None
-        family, question = self._asked
-        if not isinstance(answer, Proposal):
-            self.schedule.exhausted.add(family)
-            self.watcher.note(f"{family}: {answer}")
+        asked = self._asked
+        assert asked is not None
+        if isinstance(answer, SearchOver):
+            if self.inquiry.nothing(asked.family) and self.inquiry.is_settled(asked.family):
+                least = f"{self.study.worthwhile:g}"
+                self.watcher.note(f"{asked.family}: more would probably gain less than {least}")
             return
-        proposal = self._allowed(family, question, answer)
+        proposal = self._allowed(asked, answer)
         if proposal is None:
-            if self.schedule.reject(family, answer.config) >= TRIED:
-                self.schedule.exhausted.add(family)
-                self.watcher.note(f"{family}: {TRIED} proposals in a row broke the limits")
+            if self.inquiry.reject(asked.family, answer.config) >= TRIED:
+                self.inquiry.exhausted.add(asked.family)
+                self.watcher.note(f"{asked.family}: {TRIED} proposals in a row broke the limits")
             return
         if proposal.note:
             self.watcher.note(f"{proposal.note}; a random configuration takes its place")
-        number = len(self.board.trials[family])
         failpoint("after-ask")
-        self.board.propose(
-            [Trial(family=family, number=number, config=proposal.config, origin=proposal.origin)]
-        )
+        self._keep(asked, proposal)
         failpoint("after-proposal")
 
-    def _allowed(self, family: str, question: Question, answer: Proposal) -> Proposal | None:
+    def _keep(self, asked: Asked, proposal: Proposal) -> None:
+        """Record a decision: on a new trial, or on one that is there."""
+        family = asked.family
+        decision = Decision(
+            number=asked.question.number,
+            until=proposal.until,
+            origin=proposal.origin,
+            pending=asked.pending,
+            value=self._possible(proposal.value),
+            spread=proposal.spread,
+            seconds=proposal.cost * self.inquiry.rate(family),
+            decided=datetime.now(UTC).isoformat(),
+        )
+        if proposal.trial < len(self.board.trials[family]):
+            trial = self.board.trials[family][proposal.trial]
+            self.board.promote(replace(trial, decisions=(*trial.decisions, decision)))
+            return
+        trial = Trial(
+            family=family,
+            number=proposal.trial,
+            config=proposal.config,
+            origin=proposal.origin,
+            decisions=(decision,),
+        )
+        self.board.propose([trial])
+
+    def _possible(self, value: float) -> float:
+        """An expected value, which a model may put above the best that there can be."""
+        is_bounded = self.study.objective.metric in AT_MOST_ONE
+        return min(value, 1.0) if is_bounded and not math.isnan(value) else value
+
+    def _allowed(self, asked: Asked, answer: Proposal) -> Proposal | None:
         """The answer, or what is left of it within the limits."""
-        cls = self.study.family(family)
+        family = self.study.family(asked.family)
 
-        def is_allowed(config: Config) -> bool:
-            return self.limits.excess(cls, config) is None
+        def excess(config: Config) -> str | None:
+            return self.limits.excess(family, config)
 
-        return answer if is_allowed(answer.config) else drawn_back(question, answer, is_allowed)
+        if answer.origin == "promotion" or (found := excess(answer.config)) is None:
+            return answer
+        if answer.origin == "recipe":
+            self.watcher.note(f"{asked.family}: the recipe is left out: {found}")
+        return drawn_back(asked.question, answer, lambda config: excess(config) is None)

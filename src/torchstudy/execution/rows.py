@@ -1,12 +1,15 @@
 """How records stand in the ledger's tables: keys, queries, and rows made records again."""
 
 import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row, Table, bindparam, exists, func, insert, select
 
 from torchstudy.execution import schema
-from torchstudy.records import Status, Training, TrainingKey, Trial
+from torchstudy.records import Decision, Status, Training, TrainingKey, Trial
 
 KEY = ("study", "family", "number", "seed")
 
@@ -42,7 +45,8 @@ def joined_query() -> Any:
         & (trained.family == proposed.family)
         & (trained.number == proposed.number),
     )
-    return select(schema.trainings, proposed.config, proposed.origin).select_from(joined)
+    own = (proposed.config, proposed.origin, proposed.decisions)
+    return select(schema.trainings, *own).select_from(joined)
 
 
 def _adding_an_epoch() -> Any:
@@ -88,8 +92,26 @@ SPENT = select(func.coalesce(func.sum(schema.epochs.c.seconds), 0.0)).where(
 
 def as_trial(row: Row[Any]) -> Trial:
     """The trial of a row that has its columns."""
-    config = json.loads(row.config)
-    return Trial(family=row.family, number=row.number, config=config, origin=row.origin)
+    return Trial(
+        family=row.family,
+        number=row.number,
+        config=json.loads(row.config),
+        origin=row.origin,
+        decisions=tuple(_as_decision(found) for found in json.loads(row.decisions)),
+    )
+
+
+def as_text(decisions: Sequence[Decision]) -> str:
+    """Decisions as the JSON in which a trial keeps them, where null stands for NaN."""
+    found = [asdict(decision) for decision in decisions]
+    return json.dumps(
+        [{k: None if v != v else v for k, v in each.items()} for each in found], allow_nan=False
+    )
+
+
+def _as_decision(found: dict[str, Any]) -> Decision:
+    known: dict[str, Any] = {k: math.nan if v is None else v for k, v in found.items()}
+    return Decision(**{**known, "pending": tuple(found["pending"])})
 
 
 def key_of(row: Any) -> TrainingKey:

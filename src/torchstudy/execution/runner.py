@@ -8,6 +8,7 @@ from torchstudy.analysis.tables import Results, read_results
 from torchstudy.data.dataset import prepare
 from torchstudy.data.sources import scan
 from torchstudy.execution import finishing
+from torchstudy.execution.earlier import beginnings
 from torchstudy.execution.environment import environment_of
 from torchstudy.execution.idle import Timesheet
 from torchstudy.execution.ledger import Ledger
@@ -40,6 +41,7 @@ def run(
     memory: float | None = None,
     stall: float | None = None,
     disk: float | None = None,
+    warm_start: bool = True,
 ) -> Results:
     """Run a study to the end of its budget, or go on where it stopped; return its tables.
 
@@ -59,6 +61,7 @@ def run(
             3600 while it computes.
         disk: gigabytes for checkpoints, 20 by default. Where they are more, trainings that wait
             lose theirs, the least promising first, and then the run stops.
+        warm_start: begin each family with what earlier studies in the same ledger found best.
 
     Raises StudyError for data or configurations that cannot work, StudyClaimed and StudyChanged
     for a study held by another run or changed since, Interrupted after a signal, CannotWrite or
@@ -112,6 +115,7 @@ def run(
             patience=patience,
             environment=environment.id,
             disk=most_disk,
+            good=beginnings(ledger, study, is_warm=warm_start),
         )
         with writable(folder):
             session.go()

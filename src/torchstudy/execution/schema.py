@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, Float, ForeignKeyConstraint, Integer, MetaData, String, Table, Text
 
-FORMAT = 2  # grows with every change to the tables: upgrading.py
+FORMAT = 3  # grows with every change to the tables: upgrading.py
 
 metadata = MetaData()
 
@@ -27,6 +27,7 @@ trials = Table(
     Column("config", Text, nullable=False),  # JSON
     Column("origin", String(20), nullable=False),
     Column("proposed", String(40), nullable=False),
+    Column("decisions", Text, nullable=False, server_default="[]"),  # JSON of records.Decision
 )
 
 trainings = Table(

@@ -30,9 +30,11 @@ from torchstudy.execution.watching import Subject, Watcher, notes, plan_of
 from torchstudy.failpoints import failpoint
 from torchstudy.models.limits import Limits
 from torchstudy.records import Epoch, Outcome, Status, TrainingKey
+from torchstudy.space import Config
 from torchstudy.study import Study
 
 MAX_LOSSES = 2  # workers of one training that may die or hang before it is given up
+NOT_PROMOTED = "not promoted: others were more promising"  # the reason of a stopped trial
 SAME_ERRORS = 3  # first trials of a family that crash alike end the run
 TICK = 0.1  # seconds between two looks at what has come in
 BRIEF_TICK = 0.01  # the same while a worker waits for a proposal
@@ -61,6 +63,7 @@ class Session:
         patience: Patience | None = None,
         environment: str = "",
         disk: float = DISK * 1e9,
+        good: dict[str, list[tuple[Config, str]]] | None = None,
     ) -> None:
         names = [family.__name__ for family in study.families]
         self.study, self.data, self.ledger = study, data, ledger
@@ -73,6 +76,7 @@ class Session:
             num_workers=num_workers,
             families=list(families),
         )
+        self.schedule.inquiry.good = good or {}
         is_local = executor == "local"
         self.executor: Executor = (
             LocalExecutor(num_workers, memory=memory, patience=patience)
@@ -82,7 +86,7 @@ class Session:
         self.proposing = Proposing(
             study=study,
             board=self.board,
-            schedule=self.schedule,
+            inquiry=self.schedule.inquiry,
             asker=ProcessAsker() if is_local else InlineAsker(),
             limits=limits,
             watcher=watcher,
@@ -121,7 +125,7 @@ class Session:
 
     def _loop(self) -> None:
         clear_remains(self.folder, self.board.trainings.values())
-        self.proposing.recipes()
+        self.proposing.go_on()
         self.watcher.begun(plan_of(self.schedule))
         for note in notes(self.study, self.data):
             self.watcher.note(note)
@@ -135,6 +139,7 @@ class Session:
             self._mark(self._num_waiting, is_computing=True)
             self.proposing.go_on()
             self._mark(0)  # to start a training takes time, but no proposal is missing
+            self._stop_the_rest()
             self._fill()
             self._mark(self._num_waiting, is_computing=self.proposing.is_busy)
             is_idle = not (self.executor.num_running or self.proposing.is_busy)
@@ -215,6 +220,7 @@ class Session:
             precision=self.study.precision,
             device=device,
             is_profiled=self._is_profiled,
+            until=step.until,
         )
 
     def _handle(self, event: Event) -> None:
@@ -283,6 +289,13 @@ class Session:
                 f"the first {SAME_ERRORS} trials of {family} crashed alike:\n{ended[0].reason}"
             )
 
+    def _stop_the_rest(self) -> None:
+        """Once the search is over, what waits at a rung has not been promoted."""
+        if self.schedule.search_is_over and (keys := self.schedule.not_promoted()):
+            self.board.stop(keys, NOT_PROMOTED)
+            for key in keys:
+                (training_folder(self.folder, key) / CHECKPOINT).unlink(missing_ok=True)
+
     def _note_hindrance(self, outcome: Outcome) -> None:
         """A pause with a reason is nothing that the training can help: all stop, and it is said."""
         if outcome.status is Status.PAUSED and outcome.reason and not self._hindrance:
@@ -320,7 +333,13 @@ class Session:
 
     def _subject(self, step: Step) -> Subject:
         trial = self.board.trial(step.key)
-        return Subject(trial=trial, seed=step.key.seed, purpose=step.purpose, action=step.action)
+        return Subject(
+            trial=trial,
+            seed=step.key.seed,
+            purpose=step.purpose,
+            action=step.action,
+            until=step.until,
+        )
 
     def _stop(self) -> None:
         """Asked once, stop cleanly; asked again, at once."""

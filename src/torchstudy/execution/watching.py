@@ -39,12 +39,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The training that news is about."""
+    """The training that news is about; where it pauses, and goes on if it is promoted."""
 
     trial: Trial
     seed: int
     purpose: Purpose
     action: str
+    until: int | None = None
 
     @property
     def title(self) -> str:
@@ -52,6 +53,14 @@ class Subject:
         words = {"search": "", "confirmation": "confirm "}
         prefix = "test " if self.action == "test" else words[self.purpose]
         return f"{prefix}{self.trial.family} #{self.trial.number}"
+
+    def is_resting(self, outcome: Outcome) -> bool:
+        """Whether the training has got to where it waits to be promoted."""
+        return (
+            outcome.status is Status.PAUSED
+            and self.until is not None
+            and outcome.epochs >= self.until
+        )
 
 
 class Watcher(ABC):
@@ -75,7 +84,7 @@ class Watcher(ABC):
 
     @abstractmethod
     def ended(self, subject: Subject, outcome: Outcome, seconds: float) -> None:
-        """A training has ended and its outcome is recorded."""
+        """A training has ended, or paused, and its outcome is recorded."""
 
     @abstractmethod
     def note(self, text: str) -> None:
@@ -169,7 +178,8 @@ def plan_of(schedule: "Schedule") -> Plan:
     study, board = schedule.study, schedule.board
     done = {
         name: sum(
-            training.status.is_final for training in (*board.searched(name), *board.confirmed(name))
+            training.status.is_final or training.is_resting
+            for training in (*board.searched(name), *board.confirmed(name))
         )
         for name in schedule.families
     }
@@ -224,5 +234,7 @@ def ended_text(subject: Subject, outcome: Outcome, seconds: float, objective: Ob
     score = "" if value is None else f"  {split} {objective.metric} {value:.4f}"
     is_fine = outcome.status is Status.COMPLETED
     why = "" if is_fine else "  " + outcome.reason.strip().rpartition("\n")[2]
+    if subject.is_resting(outcome):
+        why = f"  waits after {counted(outcome.epochs, 'epoch')}"
     line = f"{subject.title:<29} {outcome.status:<13}{seconds:7.1f} s{score}{why}".rstrip()
     return f"{line}\n    {outcome.diagnosis}" if outcome.diagnosis else line

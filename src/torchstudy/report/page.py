@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.files import write_text
-from torchstudy.report import details, exhibits, sections, time, trouble
+from torchstudy.report import details, exhibits, searching, sections, time, trouble
 from torchstudy.report.figures import drawable
 from torchstudy.report.packing import packed, packed_json, plotly_script, policy
 from torchstudy.report.sections import Content
@@ -69,6 +69,12 @@ SECTIONS = (
         nav="Where time went",
         title="Where did the time go?",
         content=time.times,
+    ),
+    Section(
+        anchor="search",
+        nav="How it was searched",
+        title="How was it searched?",
+        content=searching.searching,
     ),
     Section(anchor="method", nav="Method", title="Method and provenance", content=details.method),
 )

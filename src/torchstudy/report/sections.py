@@ -7,13 +7,9 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from torchstudy.analysis.tables import (
-    VALID,
-    best_so_far,
-    learning_curves,
-    numbers,
-    search_epochs,
-)
+from torchstudy.analysis.progress import best_so_far, learning_curves, search_epochs
+from torchstudy.analysis.searching import outlook
+from torchstudy.analysis.tables import VALID, numbers
 from torchstudy.records import Status
 from torchstudy.report import figures, sentences
 from torchstudy.report.axes import scale_of
@@ -120,6 +116,7 @@ def curves(story: Story) -> Content:
     trials = rows.groupby("family")["trial"].nunique()
     context = {
         "rooms": _rooms(story, best),
+        "outlook": _outlook(story),
         "table": table,
         "trials": counted(int(trials.sum()), "training"),
         "metric": story.metric.on("validation"),
@@ -284,6 +281,14 @@ def _value(story: Story, trial: "pd.Series[Any]") -> float:
 def _by_family(story: Story, table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     parts = [(family, table[table["family"] == family]) for family in story.results.families]
     return [(family, part) for family, part in parts if len(part)]
+
+
+def _outlook(story: Story) -> list[str]:
+    return [
+        f"{called(row['family'])}: another {row['trials']} trials would probably bring less than "
+        f"{story.metric.difference(row['gain'])}."
+        for row in outlook(story.results).to_dict("records")
+    ]
 
 
 def _rooms(story: Story, best: pd.DataFrame) -> list[str]:

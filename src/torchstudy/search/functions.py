@@ -4,12 +4,16 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torchstudy.analysis.tables import frame
-from torchstudy.errors import RunError, SpaceError, StudyError
-from torchstudy.records import Direction, Objective, Status
-from torchstudy.search.proposer import Question, Result, SpaceExhausted, propose
+from torchstudy.errors import RunError, SpaceError, StudyError, did_you_mean
+from torchstudy.records import METHODS, Direction, Objective, Status
+from torchstudy.search.proposer import decide
+from torchstudy.search.questions import Proposal, Question, SearchOver
+from torchstudy.search.rungs import without_rungs
+from torchstudy.search.tried import Tried
 from torchstudy.seeds import derive
 from torchstudy.space import Config, SearchSpace
 from torchstudy.values import is_integer
@@ -37,6 +41,7 @@ def tune(
     direction: Direction = "maximize",
     trials: int = 20,
     seed: int = 0,
+    method: object = "auto",
     on_trial: Callable[[Mapping[str, object]], None] = lambda row: None,
 ) -> "pd.DataFrame":
     """Search for the configuration with the best value of `objective`; one row per trial.
@@ -47,6 +52,8 @@ def tune(
         direction: "maximize" or "minimize".
         trials: how many configurations to try; fewer if a discrete space has fewer.
         seed: where every random number of the search comes from.
+        method: "auto" (the own model), "ax" (Ax's), "sobol" or "random"; or an Ax
+            GenerationStrategy, of which each question is asked to a fresh copy.
         on_trial: is given every row as soon as it is there, also of a search that is interrupted.
 
     Columns: trial, status, reason, origin, value, seconds, `config.<name>`; the first trial has
@@ -54,33 +61,46 @@ def tune(
     not finite `diverged`; the search goes on. Same seed, same objective: same trials. Raises
     StudyError for arguments that cannot be, RunError where the first three trials fail alike.
     """
-    _check(objective, space, direction, trials, seed)
-    searched = _space_of(space)
+    _check(objective, space, direction, trials, seed, method)
+    question = Question(
+        name="tune",
+        space=_space_of(space),
+        objective=Objective(metric="value", direction=direction),
+        ladder=without_rungs(1),
+        trials=trials,
+        tried=(),
+        number=0,
+        seed=derive(seed, "tune"),
+        method=method if isinstance(method, str) else "ax",
+        strategy=None if isinstance(method, str) else method,
+    )
     rows: list[Row] = []
-    results: list[Result] = []
     for number in range(trials):
-        question = Question(
-            name="tune",
-            space=searched,
-            objective=Objective(metric="value", direction=direction),
-            results=results,
-            pending=[],
-            number=number,
-            seed=derive(seed, "tune"),
-        )
         try:
-            proposal = propose(question)
-        except SpaceExhausted:
+            proposal = decide(replace(question, number=number, spent=number / trials))
+        except SearchOver:
             break
         row = _tried(objective, proposal.config)
         row["reason"] = row["reason"] or proposal.note
         rows.append({"trial": number, "origin": proposal.origin, **row})
-        value = row["value"] if row["status"] == Status.COMPLETED.value else None
-        assert value is None or isinstance(value, float)
-        results.append(Result(config=proposal.config, value=value))
+        question = replace(question, tried=[*question.tried, _learned(proposal, row)])
         on_trial(rows[-1])
         _stop_if_all_fail_alike(rows)
     return frame(rows, COLUMNS)
+
+
+def _learned(proposal: Proposal, row: Row) -> Tried:
+    """What the search learns of a row."""
+    value = row["value"]
+    assert isinstance(value, float)
+    is_completed = row["status"] == Status.COMPLETED.value
+    return Tried(
+        number=proposal.trial,
+        config=proposal.config,
+        state="completed" if is_completed else "failed",
+        until=proposal.until,
+        values={proposal.until: value} if is_completed else {},
+    )
 
 
 def _space_of(space: SearchSpace | Mapping[str, object]) -> SearchSpace:
@@ -92,7 +112,9 @@ def _space_of(space: SearchSpace | Mapping[str, object]) -> SearchSpace:
         raise SpaceError([f"space.{problem}" for problem in error.problems]) from None
 
 
-def _check(objective: object, space: object, direction: str, trials: object, seed: object) -> None:
+def _check(
+    objective: object, space: object, direction: str, trials: object, seed: object, method: object
+) -> None:
     problems = []
     if not callable(objective):
         problems.append(f"objective is a function of a configuration, not {objective!r}")
@@ -104,8 +126,17 @@ def _check(objective: object, space: object, direction: str, trials: object, see
         problems.append(f"trials must be a whole number of at least 1; got {trials!r}")
     if not is_integer(seed) or seed < 0:
         problems.append(f"seed must be a whole number of at least 0; got {seed!r}")
+    if method not in METHODS and not _is_strategy(method):
+        known = ", ".join(repr(name) for name in METHODS)
+        hint = did_you_mean(method, METHODS)
+        problems.append(f"method is {known} or an Ax GenerationStrategy, not {method!r}{hint}")
     if problems:
         raise StudyError(problems)
+
+
+def _is_strategy(method: object) -> bool:
+    """Told by its name, so that Ax is imported only where it is asked."""
+    return any(kind.__name__ == "GenerationStrategy" for kind in type(method).__mro__)
 
 
 def _tried(objective: Callable[[Config], float], config: Config) -> Row:

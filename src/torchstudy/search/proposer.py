@@ -1,121 +1,84 @@
-"""What to try next: a function of earlier results and a seed.
+"""What to do next: promote a trial that waits, or begin a new one; a function of the question.
 
-First come points of a Sobol sequence, which need no model and cost a millisecond, then what Ax's
-model chooses. Its client is built afresh for every question from the results it may use, so that
-the answer is the same whether a run was interrupted or not. Ax's own state is never stored.
+New configurations are, in this order: the recipe, what is known to be good, points of a Sobol
+sequence, and what a model thinks worth most. Nothing is kept between questions, so that the answer
+is the same whether a run was interrupted or not.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from torchstudy.errors import TorchstudyError
-from torchstudy.quiet import quiet_ax
-from torchstudy.records import Objective
+from torchstudy.search.questions import Proposal, Question, SearchOver
+from torchstudy.search.rungs import promotable
+from torchstudy.search.tried import Tried
 from torchstudy.seeds import derive
 from torchstudy.space import Config, SearchSpace
 
 if TYPE_CHECKING:
-    from ax.api.client import Client
+    from torchstudy.search.surrogate import Surrogate
 
-ORIGINS = ("recipe", "sobol", "model", "random")
 MODEL_TRIES = 4  # rejected answers to a question before random ones take their place
 TRIES = 100  # random draws before a discrete space counts as used up
 HALVINGS = 10  # of a line in the unit cube: finer than a limit can be felt
-
-
-class SpaceExhausted(TorchstudyError):
-    """Every configuration of a discrete space has been proposed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """A finished trial: its configuration and its value, None where it failed."""
-
-    config: Config
-    value: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """Everything the next proposal depends on.
-
-    `results` are those that may be used, in trial order; `pending` are proposed configurations
-    whose results may not. `number` is the number of the trial that is asked for, from 0. `rejected`
-    are earlier answers to this question that the study's limits forbid, in order.
-    """
-
-    name: str
-    space: SearchSpace
-    objective: Objective
-    results: Sequence[Result]
-    pending: Sequence[Config]
-    number: int
-    seed: int
-    rejected: Sequence[Config] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
-    """A configuration to try, where it came from, and a note if something went another way."""
-
-    config: Config
-    origin: str
-    note: str = ""
+FEWEST_VALUES = 2  # from which a model can learn what is better
+FEWEST_RANKED = 6  # values before a model ranks trials better than their own values do
+OPTIMISM = 0.5  # standard deviations that count for a trial that may be promoted
+EXPLORED = (10, 4)  # of ten new configurations, the fifth is a point of the sequence: see _origin
 
 
 def num_initial(space: SearchSpace) -> int:
-    """How many trials, the recipe included, come before a model is asked: min(8, 2 d)."""
+    """How many new configurations come before a model is asked, the recipe and good ones included.
+
+    Two for each hyperparameter that varies, 2 to 8.
+    """
     return max(2, min(8, 2 * len(space.dimensions)))
 
 
-def num_needed(space: SearchSpace, number: int, lag: int) -> int:
-    """How many results must be there before trial `number` is asked for, `lag` trials behind it.
-
-    None before a model is asked.
-    """
-    return 0 if number < num_initial(space) else max(0, number - lag)
-
-
 def needs_model(question: Question) -> bool:
-    """Whether Ax's model must be asked; any other answer takes about a millisecond."""
-    num_usable = sum(result.value is not None for result in question.results)
-    is_initial = question.number < num_initial(question.space) or num_usable < 2
-    return not is_initial and len(question.rejected) < MODEL_TRIES
+    """Whether a model must be asked; any other answer takes about a millisecond."""
+    waiting = _promotable(question)
+    if waiting:
+        return _is_ranked_by_model(question, waiting)
+    return not _is_closing(question) and _origin(question) == "model"
 
 
-def propose(question: Question) -> Proposal:
-    """The configuration of trial `question.number`.
+def decide(question: Question) -> Proposal:
+    """The next decision of a search.
 
-    Trial 0 is the recipe, unless it is rejected; then come points of a scrambled Sobol sequence;
-    then Ax's model (a Gaussian process with log noisy expected improvement). A configuration is
-    never proposed twice.
-    Raises SpaceExhausted when none is left.
+    A trial that waits goes on where the rungs have room, the most promising first. Otherwise a new
+    configuration begins; none is proposed twice. When none is to come and nothing is left to
+    promote, the recipe goes to the top, whatever its rank: the confirmation compares with it.
+    Raises SearchOver after that.
     """
-    space, number = question.space, question.number
-    if number >= space.size:
-        raise SpaceExhausted(f"all {space.size:.0f} configurations have been tried")
-    known = [*(result.config for result in question.results), *question.pending]
-    known += question.rejected
-    if number == 0 and space.recipe not in known:
-        return Proposal(config=space.recipe, origin="recipe")
     if not needs_model(question):
-        if number == 0 or question.rejected:
-            return _random_unknown(question, known)
-        config = _sobol_point(question)
-        if config not in known:
-            return Proposal(config=config, origin="sobol")
-        return _random_unknown(question, known)
-    try:
-        with quiet_ax():
-            config = _model_choice(question)
-    except Exception as error:  # whatever Ax raises must not end a search that can go on
-        note = f"Ax gave no proposal for trial {number} ({type(error).__name__}: {error})"
-        return _random_unknown(question, known, note)
-    if config not in known:
-        return Proposal(config=config, origin="model")
-    return _random_unknown(question, known)
+        return _decided(question)
+    with _one_thread():
+        return _decided(question)
+
+
+def _decided(question: Question) -> Proposal:
+    if waiting := _promotable(question):
+        return _promotion(question, waiting)
+    if not _is_closing(question):
+        return _new_trial(question)
+    for trial in question.tried:
+        if trial.config == question.space.recipe and trial.state == "waiting":
+            return _going_on(trial, question.ladder.top)
+    if len(question.tried) >= question.space.size:
+        raise SearchOver(
+            f"all {question.space.size:.0f} configurations of the space have been tried"
+        )
+    raise SearchOver(f"the budget of {question.trials} trials is spent")
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Linear algebra in one thread: sums in another order would be other bits, and no quicker."""
+    import scipy.linalg  # noqa: F401  (its library has threads of its own)
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    limited: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limited
 
 
 def drawn_back(
@@ -128,18 +91,25 @@ def drawn_back(
     each value that it may, one by one; then the straight line in the unit cube from there to the
     proposal is halved. None for a proposal that is no model's, and where nothing new is found.
     """
-    usable = [result for result in question.results if result.value is not None]
+    usable = [trial for trial in question.tried if trial.values]
     if proposal.origin != "model" or not usable:
         return None
-    best = max(usable, key=lambda result: question.objective.sign * (result.value or 0.0))
+    best = max(usable, key=lambda trial: _value(question, trial))
     space = question.space
     near, far = list(space.to_unit(best.config)), space.to_unit(proposal.config)
     for axis, place in enumerate(far):
         tried = [*near[:axis], place, *near[axis + 1 :]]
         near = tried if is_allowed(space.from_unit(tried)) else near
     config = _last_allowed(space, near, far, is_allowed)
-    known = [*(result.config for result in question.results), *question.pending]
-    return None if config in known else Proposal(config=config, origin="model", note=proposal.note)
+    if config in [trial.config for trial in question.tried]:
+        return None
+    return Proposal(
+        trial=proposal.trial,
+        config=config,
+        until=proposal.until,
+        origin="model",
+        note=proposal.note,
+    )
 
 
 def _last_allowed(
@@ -160,10 +130,162 @@ def _last_allowed(
     return found
 
 
+def _is_closing(question: Question) -> bool:
+    """Whether no new configuration is to come."""
+    return len(question.tried) >= min(question.trials, question.space.size)
+
+
+def _promotable(question: Question) -> list[Tried]:
+    if question.rejected:  # only a new configuration can break a limit: one is asked for again
+        return []
+    return promotable(question.ladder, question.tried, is_closing=_is_closing(question))
+
+
+def _is_ranked_by_model(question: Question, waiting: Sequence[Tried]) -> bool:
+    num_values = sum(len(trial.values) for trial in question.tried)
+    return len(waiting) > 1 and num_values >= FEWEST_RANKED
+
+
+def _promotion(question: Question, waiting: Sequence[Tried]) -> Proposal:
+    """The most promising of the trials that wait at one rung, until the next."""
+    surrogate = None
+    if _is_ranked_by_model(question, waiting):
+        surrogate = _surrogate(question)
+    if isinstance(surrogate, str) or surrogate is None:
+        best = max(waiting, key=lambda trial: _value(question, trial))
+        return _going_on(best, question.ladder.after(best.epochs))
+    mean, spread = surrogate.predicted(surrogate.cube.points([t.config for t in waiting]))
+    best = waiting[int((mean + OPTIMISM * spread).argmax())]
+    return _foretold(_going_on(best, question.ladder.after(best.epochs)), best.epochs, surrogate)
+
+
+def _going_on(trial: Tried, until: int) -> Proposal:
+    return Proposal(trial=trial.number, config=trial.config, until=until, origin="promotion")
+
+
+def _value(question: Question, trial: Tried) -> float:
+    """The objective at the highest rung that a trial has reached; larger is better."""
+    return question.objective.sign * trial.values[trial.epochs]
+
+
+def _new_trial(question: Question) -> Proposal:
+    """A configuration that is not known, as the next trial."""
+    origin, note = _origin(question), ""
+    if origin == "recipe":
+        return _beginning(question, question.space.recipe, origin)
+    if origin == "given":
+        return _beginning(question, *question.good[len(question.tried) - 1])
+    if origin == "sobol":
+        config = _sobol_point(question)
+        if config not in question.known:
+            return _beginning(question, config, origin)
+    if origin == "model":
+        found = _by_ax(question) if _is_ax(question) else _by_model(question)
+        if isinstance(found, Proposal):
+            return found
+        note = found
+    return _beginning(question, _random_unknown(question), "random", note)
+
+
+def _origin(question: Question) -> str:
+    """Where the next new configuration comes from: recipe, given, sobol, random or model.
+
+    One in ten that a model would choose is a point of the sequence instead: it sees what the model
+    is wrong about.
+    """
+    number, known = len(question.tried), question.known
+    if number == 0 and question.space.recipe not in known:
+        return "recipe"
+    if 0 < number <= len(question.good) and question.good[number - 1][0] not in known:
+        return "given"
+    if number == 0 or question.method == "random" or len(question.rejected) >= MODEL_TRIES:
+        return "random"
+    is_early = number < num_initial(question.space) or question.method == "sobol"
+    every, place = EXPLORED
+    is_exploring = question.method == "auto" and number % every == place
+    if is_early or is_exploring or _num_usable(question) < FEWEST_VALUES:
+        return "random" if question.rejected else "sobol"
+    return "model"
+
+
+def _num_usable(question: Question) -> int:
+    """How many values the model would have."""
+    if not _is_ax(question):
+        return sum(len(trial.values) for trial in question.tried)
+    return sum(trial.state == "completed" for trial in question.tried)
+
+
+def _is_ax(question: Question) -> bool:
+    return question.method == "ax" or question.strategy is not None
+
+
+def _beginning(question: Question, config: Config, origin: str, note: str = "") -> Proposal:
+    number = len(question.tried)
+    until = question.ladder.first(number)
+    return Proposal(trial=number, config=config, until=until, origin=origin, note=note)
+
+
+def _by_ax(question: Question) -> Proposal | str:
+    """What Ax proposes; a note where it proposes nothing, or nothing new."""
+    from torchstudy.search.ax_method import choose
+
+    try:
+        config = choose(question)
+    except Exception as error:  # whatever Ax raises must not end a search that can go on
+        return _failure("Ax", question, error)
+    return "" if config in question.known else _beginning(question, config, "model")
+
+
+def _by_model(question: Question) -> Proposal | str:
+    """The configuration worth most; a note where the model fails, or finds nothing new."""
+    from torchstudy.search.acquisition import best_point
+
+    surrogate = _surrogate(question)
+    if isinstance(surrogate, str):
+        return surrogate
+    point = best_point(question, surrogate)
+    if point is None:
+        return ""
+    config = question.space.from_unit(point.tolist())
+    return _foretold(_beginning(question, config, "model"), 0, surrogate)
+
+
+def _surrogate(question: Question) -> "Surrogate | str":
+    """What has been learned so far, or a note on why nothing could be."""
+    import numpy as np
+
+    from torchstudy.search.surrogate import Surrogate
+
+    try:
+        return Surrogate.of(question)
+    except (np.linalg.LinAlgError, FloatingPointError, ValueError) as error:
+        return _failure("the model", question, error)
+
+
+def _failure(who: str, question: Question, error: Exception) -> str:
+    number = len(question.tried)
+    return f"{who} gave no proposal for trial {number} ({type(error).__name__}: {error})"
+
+
+def _foretold(proposal: Proposal, epochs: int, surrogate: "Surrogate") -> Proposal:
+    """The proposal with what is expected of it, for a trial that has had so many epochs."""
+    value, spread = surrogate.expected(proposal.config)
+    return Proposal(
+        trial=proposal.trial,
+        config=proposal.config,
+        until=proposal.until,
+        origin=proposal.origin,
+        value=value,
+        spread=spread,
+        cost=surrogate.cost(proposal.config) * (proposal.until - epochs),
+    )
+
+
 def _sobol_point(question: Question) -> Config:
-    """Point `number` (from 1) of the family's scrambled Sobol sequence in the unit cube.
+    """The point of the search's scrambled Sobol sequence that belongs to the next trial, from 1 on.
 
     Owen, "Scrambling Sobol' and Niederreiter-Xing points", J. Complexity 14 (1998); torch's engine.
+    Where a user has said what is expected, points are as dense as that.
     """
     import torch
     from torch.quasirandom import SobolEngine
@@ -171,67 +293,19 @@ def _sobol_point(question: Question) -> Config:
     space, seed = question.space, derive(question.seed, "sobol")
     options = {"dimension": len(space.dimensions), "scramble": True, "seed": seed}
     engine = SobolEngine(**options)  # type: ignore[no-untyped-call]
-    return space.from_unit(engine.draw(question.number, dtype=torch.double)[-1].tolist())
+    point = engine.draw(len(question.tried), dtype=torch.double)[-1].tolist()
+    domains = [space.domains[name] for name in space.dimensions]
+    expected = [d.to_unit(d.from_prior(p)) for d, p in zip(domains, point, strict=True)]
+    return space.from_unit(expected)
 
 
-def _model_choice(question: Question) -> Config:
-    from torchstudy.search.generation import strategy
-
-    space, seed = question.space, derive(question.seed, "ask", question.number)
-    client = space.ax_client(question.name, question.objective, seed=seed)
-    is_continuous = all(space.domains[name].size == math.inf for name in space.dimensions)
-    client.set_generation_strategy(strategy(is_continuous=is_continuous))
-    known = [(result.config, result.value) for result in question.results]
-    known += [(config, _worst(question)) for config in question.rejected]
-    attach(client, question, known)
-    for config in question.pending:
-        client.attach_trial(_varying(space, config))
-    drawn = client.get_next_trials(max_trials=1)
-    return space.completed(next(iter(drawn.values())))
-
-
-def attach(
-    client: "Client", question: Question, known: Sequence[tuple[Config, float | None]]
-) -> None:
-    """Give Ax the trials that have ended, all values at once; None is a trial that failed.
-
-    With `complete_trial`, Ax copies all earlier values for each: 0.4 s for 30 trials, not 0.015 s.
-    """
-    import pandas as pd
-    from ax.core.data import Data
-
-    trials, rows = client._experiment.trials, []
-    metric = client._experiment.metrics[question.objective.metric]
-    for config, value in known:
-        index = client.attach_trial(_varying(question.space, config))
-        if value is None:
-            client.mark_trial_abandoned(index)
-            continue
-        rows.append((index, trials[index].arms[0].name, value, math.nan, metric.name))
-    columns = ["trial_index", "arm_name", "mean", "sem", "metric_name"]
-    table = pd.DataFrame(rows, columns=columns).assign(metric_signature=metric.signature)
-    client._experiment.attach_data(Data(df=table))
-    for row in rows:
-        trials[row[0]].mark_completed()
-
-
-def _worst(question: Question) -> float:
-    """The worst value so far: what lies beyond a limit is to look no better to the model."""
-    sign = question.objective.sign
-    return min((r.value for r in question.results if r.value is not None), key=lambda v: sign * v)
-
-
-def _random_unknown(question: Question, known: Sequence[Config], note: str = "") -> Proposal:
+def _random_unknown(question: Question) -> Config:
     import numpy as np
 
     generator = np.random.default_rng(derive(question.seed, "random", question.number))
+    known = question.known
     for _ in range(TRIES + len(question.rejected)):
         config = question.space.sample(generator)
         if config not in known:
-            return Proposal(config=config, origin="random", note=note)
-    raise SpaceExhausted(f"no new configuration in {TRIES} random draws")
-
-
-def _varying(space: SearchSpace, config: Config) -> Config:
-    """The part of a configuration that Ax knows; a new dict, since Ax changes what it is given."""
-    return {name: config[name] for name in space.dimensions if name in config}
+            return config
+    raise SearchOver(f"no new configuration in {TRIES} random draws")

@@ -29,7 +29,8 @@ class Lesson:
     `build` makes the untrained model, of which `fresh` names the parts that are not pretrained;
     `score(model, split)` gives the metrics of one split. `averaged` names metrics that are means of
     another one over the last epochs; `pictures(model, batch)` gives images to keep, by caption.
-    `train` and `valid` lie where `compute` says that the network is trained.
+    `train` and `valid` lie where `compute` says that the network is trained. After epoch `until`
+    the training pauses, if it is not at its end (None: it does not).
     """
 
     build: Callable[[], nn.Module]
@@ -45,6 +46,7 @@ class Lesson:
     averaged: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     pictures: Callable[[nn.Module, Batch], dict[str, Tensor]] = no_pictures
     compute: Compute = field(default_factory=Compute)
+    until: int | None = None
 
     @property
     def num_epochs(self) -> int:

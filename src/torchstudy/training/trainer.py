@@ -41,8 +41,8 @@ def train(
 
     `on_epoch` gets one row per finished epoch and `on_pictures` the uint8 images taken after some
     of them, those of earlier legs first. The outcome is `completed`, `diverged`, or `paused` when
-    `should_stop` turned true between two batches. Torch's global random state is put back
-    afterwards. Same lesson, same machine: the same numbers.
+    `should_stop` turned true between two batches, or after the lesson's epoch `until`. Torch's
+    global random state is put back afterwards. Same lesson, same machine: the same numbers.
     """
     clock = Clock(synchronise=lesson.compute.synchronise)
     with torch.random.fork_rng(devices=lesson.compute.seeded_devices):
@@ -59,6 +59,8 @@ def train(
             for epoch, pictures in standing.pictures.items():
                 on_pictures(epoch, pictures)
             while not is_finished(lesson, standing):
+                if lesson.until is not None and len(standing.rows) >= lesson.until:
+                    raise Stopped
                 _epoch(lesson, standing, should_stop, clock)
                 if checkpoint is not None:
                     with clock.part("checkpoint"):

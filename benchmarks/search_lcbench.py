@@ -1,0 +1,245 @@
+"""The search on learning curves of LCBench, against other searches, on a simulated clock.
+
+    python benchmarks/search_lcbench.py [--methods ours,random,asha_resume] [--tasks 167168,189873]
+        [--seeds 0-10] [--workers 1] [--units 20] [--processes 2] [--folder LCBENCH]
+        [--cells benchmarks/cells] [--out benchmarks/search_lcbench.json]
+
+LCBENCH, or the variable TORCHSTUDY_LCBENCH, is a folder with `lcbench.py` and `simulate.py`: YAHPO
+Gym's surrogate of 2,000 trainings on each of 34 data sets, 7 hyperparameters, 52 epochs. The search
+is the product's own: its rungs, and its answer to each question. One unit is the mean cost of a
+full training; regret is 0 at the best value known and 1 at the median of random configurations. All
+regrets of a table are relative to the best value of any of its runs. Every finished cell (method,
+task, seed) is kept in a file of its own, so that the script can be stopped and goes on.
+"""
+
+import argparse
+import collections
+import importlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from torchstudy.domains import Float, Int
+from torchstudy.records import Objective
+from torchstudy.search.proposer import decide
+from torchstudy.search.questions import Question
+from torchstudy.search.rungs import Ladder, ladder_for
+from torchstudy.search.tried import State, Tried
+from torchstudy.space import Config, SearchSpace
+
+BUDGETS = (2.5, 5.0, 10.0, 20.0)
+TUNING_TASKS = "167168,189873,189906,168330"
+METHODS = "ours,random,asha_resume,tpe_hyperband3,optuna_gp,ax"
+ENDLESS = 10**6  # trials: the clock ends a search
+RESAMPLES = 4000
+Cell = tuple[str, str, int, int, float]  # method, task, seed, workers, units
+
+
+@dataclass(slots=True)
+class Searcher:
+    """The product's search, asked as its run loop asks it."""
+
+    space: SearchSpace
+    ladder: Ladder
+    seed: int
+    budget: float  # in seconds of training
+    tried: list[Tried] = field(default_factory=list)
+    curves: list[list[float]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    legs: int = 0
+
+    def ask(self) -> tuple[int, Config, int, int]:
+        """The next leg: trial, configuration, first and last epoch."""
+        question = Question(
+            name="lcbench",
+            space=self.space,
+            objective=Objective(metric="accuracy", direction="maximize"),
+            ladder=self.ladder,
+            trials=ENDLESS,
+            tried=tuple(self.tried),
+            number=self.legs,
+            seed=self.seed,
+            spent=min(1.0, sum(self.seconds) / self.budget),
+        )
+        proposal = decide(question)
+        self.legs += 1
+        number, begin = proposal.trial, 0
+        if number == len(self.tried):
+            self.curves.append([])
+            self.seconds.append(0.0)
+            self.tried.append(self._tried(number, proposal.config, "pending", proposal.until))
+        else:
+            begin = self.tried[number].until
+            self.tried[number] = self._tried(number, proposal.config, "pending", proposal.until)
+        return number, dict(proposal.config), begin, proposal.until
+
+    def report(self, trial: int, epoch: int, accuracy: float) -> bool:
+        """Keep the best accuracy so far; nothing is stopped between rungs."""
+        curve = self.curves[trial]
+        curve.append(max(accuracy, *curve[-1:]) if curve else accuracy)
+        return False
+
+    def end(self, trial: int, epoch: int, accuracy: float, stopped: bool, seconds: float) -> None:
+        """Learn what came of a leg; `seconds` are all that the trial has taken."""
+        self.seconds[trial] = seconds
+        state: State = "completed" if epoch == self.ladder.top else "waiting"
+        self.tried[trial] = self._tried(trial, self.tried[trial].config, state, epoch)
+
+    def _tried(self, number: int, config: Config, state: State, until: int) -> Tried:
+        curve = self.curves[number]
+        is_pending = state == "pending"
+        known = self.tried[number].values if is_pending and number < len(self.tried) else {}
+        if not is_pending:
+            known = {rung: curve[rung - 1] for rung in self.ladder.levels if rung <= len(curve)}
+        return Tried(
+            number=number,
+            config=config,
+            state=state,
+            until=until,
+            values=known,
+            cost=self.seconds[number] / len(curve) if curve and known else float("nan"),
+        )
+
+
+def make(seed: int, units: float, cost: float) -> Searcher:
+    """The plug-in of simulate.py: a searcher for `units` units of `cost` seconds each."""
+    lcbench = importlib.import_module("lcbench")
+    domains = {
+        name: (Int if kind == "int" else Float)(low, high, log=log)
+        for name, kind, low, high, log in lcbench.SPACE
+    }
+    ladder = ladder_for(lcbench.EPOCHS)
+    return Searcher(SearchSpace(domains), ladder, seed, units * cost)
+
+
+def ran(cell: Cell, folder: str) -> dict[str, Any]:
+    """What came of one cell: simulate.py's result, with the processor's seconds."""
+    method, task, seed, workers, units = cell
+    simulate = _simulator(folder)
+    began = time.process_time()
+    run: dict[str, Any] = simulate.simulate(
+        task, make if method == "ours" else simulate.METHODS[method], seed, workers, units
+    )
+    return {**run, "cpu_seconds": time.process_time() - began}
+
+
+def _simulator(folder: str) -> Any:
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    return importlib.import_module("simulate")
+
+
+def collected(cells: list[Cell], args: argparse.Namespace) -> dict[Cell, dict[str, Any]]:
+    """The results of all cells, from their files or computed now."""
+    args.cells.mkdir(parents=True, exist_ok=True)
+    files = {cell: args.cells / f"{'-'.join(map(str, cell))}.json" for cell in cells}
+    todo = [cell for cell in cells if not files[cell].exists()]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(args.processes, mp_context=context) as pool:
+        jobs = {pool.submit(ran, cell, args.folder): cell for cell in todo}
+        for count, job in enumerate(as_completed(jobs), 1):
+            cell = jobs[job]
+            files[cell].write_text(json.dumps(job.result()))
+            print(f"{count}/{len(todo)} {' '.join(map(str, cell))}", file=sys.stderr, flush=True)
+    return {cell: json.loads(path.read_text()) for cell, path in files.items()}
+
+
+def by_task(table: dict[tuple[str, int], float]) -> dict[str, list[float]]:
+    """The values of a (task, seed) table for each task."""
+    found = collections.defaultdict(list)
+    for (task, _), value in table.items():
+        found[task].append(value)
+    return dict(found)
+
+
+def summary(runs: dict[Cell, dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
+    """Mean regrets of every method, by task too, and paired 95% intervals of ours less theirs."""
+    simulate = _simulator(args.folder)
+    budgets = [budget for budget in BUDGETS if budget <= args.units]
+    table = simulate.regrets({(c[1], c[2], c[0]): run for c, run in runs.items()}, budgets)
+    found: dict[str, Any] = {"budgets": budgets, "methods": {}, "ours_less_theirs": {}}
+    for method, regrets in table.items():
+        own = [run for cell, run in runs.items() if cell[0] == method]
+        means = {
+            task: np.mean(rows, axis=0).round(4).tolist() for task, rows in by_task(regrets).items()
+        }
+        found["methods"][method] = {
+            "regret": np.mean(list(means.values()), axis=0).round(4).tolist(),
+            "tasks": means,
+            "trials": round(float(np.mean([run["trials"] for run in own])), 1),
+            "own_seconds_per_trial": round(
+                float(np.mean([run["ask_seconds"] / run["trials"] for run in own])), 3
+            ),
+        }
+    for method in table:
+        if method == "ours" or "ours" not in table:
+            continue
+        intervals = []
+        for place in range(len(budgets)):
+            pairs = {
+                key: table["ours"][key][place] - table[method][key][place] for key in table["ours"]
+            }
+            low, high = simulate.paired_interval(pairs, np.random.default_rng(0), RESAMPLES)
+            mean = np.mean([np.mean(rows) for rows in by_task(pairs).values()])
+            intervals.append([round(float(value), 4) for value in (mean, low, high)])
+        found["ours_less_theirs"][method] = intervals
+    return found
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print the tables."""
+    heads = "".join(f"{f'@{budget:g}':>9}" for budget in found["budgets"])
+    print(f"{'regret':<16}{heads}{'trials':>9}{'own s/trial':>13}")
+    for method, row in found["methods"].items():
+        cells = "".join(f"{value:9.3f}" for value in row["regret"])
+        print(f"{method:<16}{cells}{row['trials']:9.0f}{row['own_seconds_per_trial']:13.3f}")
+    print("\nours less theirs, mean and 95% interval, paired over tasks and seeds")
+    for method, intervals in found["ours_less_theirs"].items():
+        cells = "  ".join(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]" for mean, low, high in intervals)
+        print(f"{method:<16}{cells}")
+
+
+def main() -> None:
+    """Run the cells that are missing and print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    here = Path(__file__).parent
+    parser.add_argument("--methods", default=METHODS)
+    parser.add_argument("--tasks", default=TUNING_TASKS)
+    parser.add_argument("--seeds", default="0-10", help="from-to, to excluded")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--units", type=float, default=20.0)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--folder", default=os.environ.get("TORCHSTUDY_LCBENCH"))
+    parser.add_argument("--cells", type=Path, default=here / "cells")
+    parser.add_argument("--out", type=Path, default=here / "search_lcbench.json")
+    args = parser.parse_args()
+    if args.folder is None:
+        parser.error("--folder or TORCHSTUDY_LCBENCH must say where lcbench.py and simulate.py are")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    first, last = map(int, args.seeds.split("-"))
+    cells = [
+        (method, task, seed, args.workers, args.units)
+        for seed in range(first, last)
+        for task in args.tasks.split(",")
+        for method in args.methods.split(",")
+    ]
+    found = summary(collected(cells, args), args)
+    show(found)
+    from machine import facts
+
+    settings = {"tasks": args.tasks, "seeds": args.seeds, "workers": args.workers}
+    args.out.write_text(json.dumps({"machine": facts(), **settings, **found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

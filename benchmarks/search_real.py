@@ -1,0 +1,207 @@
+"""Validation accuracy against seconds on Fashion-MNIST: who drives the same trainer best?
+
+    python benchmarks/search_real.py [--seeds 0 1 2] [--seconds 240]
+        [--out benchmarks/search_real.json]
+
+CNNs with their whole default space on 12,000 training and 4,000 validation images, at most 9 epochs
+each, one worker. `auto`, `ax` and `random` are methods of a study. `optuna` is TPE with Hyperband
+(first rung 1 epoch, factor 3) that asks for configurations of the same space, has them trained by
+the same code in one process and prunes after epochs. Every search is a process of its own; seconds
+count from where the search begins, with the images decoded before. `area` is the mean, over the
+time that is given, of the best accuracy so far (0.1, that of chance, before the first epoch).
+Methods follow each other for each seed, in an order that changes with the seed. Exits with 1 if the
+mean area of `auto` is not the largest.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from machine import facts, spread
+
+METHODS = ("auto", "ax", "random", "optuna")
+EPOCHS = 9
+CHANCE = 0.1
+SHARES = (0.25, 0.5, 1.0)  # of the time, at which the best so far is told
+
+Trace = list[tuple[float, float]]  # seconds, accuracy of an epoch
+
+
+def declared(method: str, seed: int, seconds: float) -> Any:
+    """The study that all of them search."""
+    from torchstudy import CNN, Images, Study
+
+    return Study(
+        name=f"real-{method}-{seed}",
+        data=Images("fashion-mnist", train=12_000, valid=4_000, select=4_000),
+        families=[CNN],
+        maximize="accuracy",
+        trials=100_000,
+        epochs=EPOCHS,
+        minutes=seconds / 60,
+        confirm=None,
+        method="auto" if method == "optuna" else method,
+        seed=seed,
+    )
+
+
+def searched(method: str, seed: int, seconds: float) -> Trace:
+    """A run of ours."""
+    from torchstudy import run
+
+    study = declared(method, seed, seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        began = pd.Timestamp.now(tz="UTC")
+        results = run(study, reports=folder, workers=1, quiet=True)
+        times = (results.epochs["finished"] - began).dt.total_seconds()
+        return list(zip(times.tolist(), results.epochs["valid_accuracy"].tolist(), strict=True))
+
+
+def pruned(seed: int, seconds: float) -> Trace:
+    """Optuna around the same trainer."""
+    import optuna
+    import torch
+
+    from torchstudy import CNN
+    from torchstudy.data.dataset import prepare
+    from torchstudy.execution.job import Job, run
+    from torchstudy.records import Epoch, Status, TrainingKey
+    from torchstudy.seeds import derive
+
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = declared("optuna", seed, seconds)
+    data, space = prepare(study.images, seed=seed), study.space_of(CNN)
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=EPOCHS, reduction_factor=3)
+    searching = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed), pruner=pruner
+    )
+    trace: Trace = []
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        while time.monotonic() - began < seconds:
+            trial = searching.ask()
+            number = trial.number
+            job = Job(
+                action="train",
+                key=TrainingKey(family="CNN", number=number, seed=derive(seed, "optuna", number)),
+                family=CNN,
+                config=suggested(trial, space),
+                objective=study.objective,
+                epochs=EPOCHS,
+                purpose="search",
+                data=data.handle,
+                folder=Path(folder) / str(number),
+            )
+            told: list[tuple[float, Epoch]] = []
+            outcome = run(job, partial(report, trial, told), partial(is_pruned, trial, told))
+            trace += [(when - began, row.metrics["accuracy"]) for when, row in told]
+            if outcome.status is Status.COMPLETED:
+                searching.tell(trial, outcome.metrics["valid_accuracy"])
+            else:
+                is_stopped = outcome.status is Status.PAUSED
+                states = optuna.trial.TrialState
+                searching.tell(trial, state=states.PRUNED if is_stopped else states.FAIL)
+    return trace
+
+
+def report(trial: Any, told: list[tuple[float, Any]], news: Any) -> None:
+    """Pass an epoch on to Optuna."""
+    if hasattr(news, "metrics"):
+        told.append((time.monotonic(), news))
+        trial.report(news.metrics["accuracy"], news.epoch)
+
+
+def is_pruned(trial: Any, told: list[tuple[float, Any]]) -> bool:
+    """Whether Optuna lets the training go; asked between batches, decided once for each epoch."""
+    if not told or told[-1][1].epoch == EPOCHS:
+        return False
+    epoch = told[-1][1].epoch
+    if trial.user_attrs.get("judged") != epoch:
+        trial.set_user_attr("judged", epoch)
+        trial.set_user_attr("pruned", bool(trial.should_prune()))
+    return bool(trial.user_attrs["pruned"])
+
+
+def suggested(trial: Any, space: Any) -> dict[str, Any]:
+    """A configuration of a torchstudy space from an Optuna trial."""
+    from torchstudy.conditions import is_active, parents_first
+    from torchstudy.domains import ChoiceDomain, IntDomain
+
+    config: dict[str, Any] = {}
+    for name in parents_first(space.domains):
+        domain = space.domains[name]
+        if not is_active(domain, config):
+            continue
+        if isinstance(domain, ChoiceDomain):
+            config[name] = trial.suggest_categorical(name, domain.values)
+        else:
+            ask = trial.suggest_int if isinstance(domain, IntDomain) else trial.suggest_float
+            config[name] = ask(name, domain.low, domain.high, log=domain.log)
+    return {name: config[name] for name in space.domains if name in config}
+
+
+def judged(trace: Trace, seconds: float) -> dict[str, float]:
+    """The area under the best so far, and the best after shares of the time."""
+    best, last, area = CHANCE, 0.0, 0.0
+    for when, accuracy in sorted(trace):
+        if when > seconds:
+            break
+        area, last = area + best * (when - last), when
+        best = max(best, accuracy)
+    area += best * (seconds - last)
+    started = [(0.0, CHANCE), *trace]
+    found = {
+        f"best after {share * seconds:g} s": round(
+            max(accuracy for when, accuracy in started if when <= share * seconds), 5
+        )
+        for share in SHARES
+    }
+    return {"area": round(area / seconds, 5), "epochs": len(trace), **found}
+
+
+def main() -> None:
+    """Search with every method and seed, or once for one of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--seconds", type=float, default=240.0)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--one", nargs=2, metavar=("METHOD", "SEED"), help="one search, as JSON")
+    given = parser.parse_args()
+    if given.one:
+        method, seed = given.one[0], int(given.one[1])
+        search = pruned(seed, given.seconds) if method == "optuna" else None
+        trace = searched(method, seed, given.seconds) if search is None else search
+        print(json.dumps(judged(trace, given.seconds)))
+        return
+    rows = []
+    for place, seed in enumerate(given.seeds):
+        for method in METHODS[place % len(METHODS) :] + METHODS[: place % len(METHODS)]:
+            command = [sys.executable, __file__, "--seconds", str(given.seconds)]
+            command += ["--one", method, str(seed)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            row = {"method": method, "seed": seed, **json.loads(done.stdout.splitlines()[-1])}
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    areas = {m: [row["area"] for row in rows if row["method"] == m] for m in METHODS}
+    summary = {method: spread(values) for method, values in areas.items()}
+    print(json.dumps(summary, indent=2))
+    if given.out:
+        result = {"area": summary, "rows": rows, **facts()}
+        result["measured"] = datetime.now().date().isoformat()
+        given.out.write_text(json.dumps(result, indent=2) + "\n")
+    means = {method: statistics.fmean(values) for method, values in areas.items()}
+    sys.exit(max(means, key=lambda method: means[method]) != "auto")
+
+
+if __name__ == "__main__":
+    main()

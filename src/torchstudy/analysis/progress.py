@@ -1,0 +1,55 @@
+"""How a study's values grew: over trials and seconds, and over the epochs of trainings."""
+
+import numpy as np
+import pandas as pd
+
+from torchstudy.analysis.tables import VALID, Results, numbers, usable_values
+from torchstudy.records import Objective
+
+
+def best_so_far(trials: pd.DataFrame, objective: Objective) -> pd.DataFrame:
+    """Per family, the best value after each trial, in the order in which they finished.
+
+    Columns: family, trial, seconds (spent in the family's trials so far, failed ones too), value
+    (of this trial), best (so far; NaN before the first value). Unfinished trials are left out.
+    """
+    ended = trials[trials["finished"].notna()].sort_values(["finished", "trial"], kind="stable")
+    value = usable_values(ended, objective)
+    table = pd.DataFrame(
+        {
+            "family": ended["family"],
+            "trial": ended["trial"],
+            "seconds": ended["seconds"].fillna(0.0).groupby(ended["family"]).cumsum(),
+            "value": value,
+        }
+    )
+    signed = (value * objective.sign).fillna(-np.inf).groupby(ended["family"]).cummax()
+    table["best"] = (signed * objective.sign).replace([np.inf, -np.inf], np.nan)
+    return table.reset_index(drop=True)
+
+
+def learning_curves(results: Results) -> pd.DataFrame:
+    """Per family and epoch: median, 10% and 90% quantile over the search's trainings, and n.
+
+    Columns: family, epoch, median, low, high, n. Trainings that ended earlier are not counted, so
+    late epochs describe the ones that the search let go on.
+    """
+    curves = search_epochs(results)
+    if curves.empty:
+        return pd.DataFrame(columns=["family", "epoch", "median", "low", "high", "n"])
+    grouped = curves.groupby(["family", "epoch"], sort=True)["value"]
+    wide = grouped.quantile(0.5).rename("median").to_frame()
+    wide["low"], wide["high"] = grouped.quantile(0.1), grouped.quantile(0.9)
+    wide["n"] = grouped.size()
+    return wide.reset_index()
+
+
+def search_epochs(results: Results) -> pd.DataFrame:
+    """The objective after each epoch of the search: family, trial, epoch, value (never NaN)."""
+    keys = ["family", "trial", "seed"]
+    table = results.epochs
+    value = numbers(table, f"{VALID}{results.objective.metric}").replace([np.inf, -np.inf], np.nan)
+    curves = table[[*keys, "epoch"]].assign(value=value).dropna(subset=["value"])
+    own = results.trials[keys].drop_duplicates()
+    joined = curves.merge(own, on=keys).sort_values(["family", "trial", "epoch"], kind="stable")
+    return joined.drop(columns="seed").reset_index(drop=True)

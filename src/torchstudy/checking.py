@@ -1,0 +1,240 @@
+"""What is wrong with the declaration of a study: every problem, a sentence each."""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+
+from torchstudy.data.images import Images
+from torchstudy.declaring import domains_of
+from torchstudy.errors import SpaceError, StudyError, did_you_mean
+from torchstudy.families.base import Family, domains_with_training, is_declared
+from torchstudy.fitting import incomparable, instantiate
+from torchstudy.records import COSTS
+from torchstudy.space import SearchSpace
+from torchstudy.values import is_integer, is_number
+
+LONGEST_NAME = 100  # letters of a family's name
+
+
+def changes_for(family: type[Family], space: Mapping[str, object]) -> dict[str, object]:
+    """The entries of a study's `space` that concern one family, by plain name.
+
+    An entry for this family alone (`"CNN.width"`) goes before one for all.
+    """
+    known = domains_with_training(family)
+    own = f"{family.__name__}."
+    changes = {name: change for name, change in space.items() if name in known}
+    changes |= {
+        str(name).removeprefix(own): change
+        for name, change in space.items()
+        if str(name).startswith(own)
+    }
+    return {name: family.adopted(name, change) for name, change in changes.items()}
+
+
+def data_problems(data: object) -> Iterator[str]:
+    """Why these data cannot be declared."""
+    try:
+        yield from Images.of(data).problems()
+    except StudyError as error:
+        yield from error.problems
+
+
+def declared_families(families: object) -> Iterator[type[Family]]:
+    """Those of `families` that are whole: the others are named by `family_problems`."""
+    if isinstance(families, Sequence):
+        yield from (family for family in families if _is_complete(family))
+
+
+def _is_complete(family: object) -> bool:
+    return is_declared(family) and not inspect.isabstract(family)
+
+
+def family_problems(families: object) -> Iterator[str]:
+    """What is no family, or none that can be told from the others."""
+    if not isinstance(families, Sequence) or isinstance(families, str) or not families:
+        yield f"families: give a list of one or more, such as [CNN, Transfer]; got {families!r}"
+        return
+    names = [getattr(family, "__name__", repr(family)) for family in families]
+    for name, family in zip(names, families, strict=True):
+        if not is_declared(family):
+            yield f"families: {name} is not a Family class decorated with @family"
+        elif not name.isidentifier() or len(name) > LONGEST_NAME:  # it names files
+            yield (
+                f"families: {name!r} cannot name a family; use letters, digits and '_', "
+                f"up to {LONGEST_NAME}"
+            )
+        elif inspect.isabstract(family):
+            missing = ", ".join(sorted(family.__abstractmethods__))
+            yield f"families: {name} does not define {missing}"
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"families: {name} is listed twice"
+
+
+def objective_problems(
+    maximize: str | None, minimize: str | None, families: Sequence[type[Family]]
+) -> Iterator[str]:
+    """Why these families cannot be compared by what is to be maximized or minimized."""
+    given = [name for name in (maximize, minimize) if name is not None]
+    if len(given) != 1:
+        yield 'objective: give one of maximize= and minimize=, such as maximize="accuracy"'
+        return
+    yield from incomparable(families, given[0])
+
+
+def budget_problems(
+    counts: Mapping[str, object], minutes: object, confirm: object
+) -> Iterator[str]:
+    """What is no budget: `counts` are trials, epochs and seed."""
+    for name, value in counts.items():
+        least = 0 if name == "seed" else 1
+        if not is_integer(value) or value < least:
+            yield f"{name}: must be a whole number of at least {least}; got {value!r}"
+    if minutes is not None and not (is_number(minutes) and minutes > 0):
+        yield f"minutes: must be a number above 0 or None; got {minutes!r}"
+    if confirm is not None and not _is_pair_of_counts(confirm):
+        yield "confirm: must be (configurations, seeds), both at least 1, or None; got " + repr(
+            confirm
+        )
+
+
+def gain_problems(worthwhile: object) -> Iterator[str]:
+    """What is no gain that a search could stop at."""
+    is_gain = is_number(worthwhile) and 0 < worthwhile < float("inf")
+    if worthwhile is not None and not is_gain:
+        yield f"worthwhile: must be a number above 0 or None; got {worthwhile!r}"
+
+
+def name_problems(name: object) -> Iterator[str]:
+    """Why this cannot name a folder."""
+    if not isinstance(name, str) or not _is_file_name(name):
+        yield f"name: {name!r} cannot name a folder; use letters, digits, '-', '_' and '.'"
+
+
+def _is_pair_of_counts(value: object) -> bool:
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return False
+    return all(is_integer(count) and count >= 1 for count in value)
+
+
+def limit_problems(limits: object) -> Iterator[str]:
+    """What is no cost, or no limit of one."""
+    if not isinstance(limits, Mapping):
+        example = '{"parameters": 200_000}'
+        yield f"limits: a mapping of costs to their most, such as {example}; got {limits!r}"
+        return
+    for name, value in limits.items():
+        if name not in COSTS:
+            hint = did_you_mean(str(name), COSTS)
+            yield f"limits: {name!r} is no cost{hint}; there are {', '.join(COSTS)}"
+        elif not is_number(value) or not 0 < value < float("inf"):
+            yield f"limits: {name} must be a number above 0; got {value!r}"
+
+
+def choice_problems(name: str, value: object, known: Sequence[str]) -> Iterator[str]:
+    """A value that is not one of those known."""
+    if value not in known:
+        hint = did_you_mean(str(value), known)
+        yield f"{name}: {value!r} is not one of {', '.join(known)}{hint}"
+
+
+def _is_file_name(name: str) -> bool:
+    allowed = all(letter.isalnum() or letter in "-_." for letter in name)
+    return allowed and name != "" and name[0] != "."
+
+
+def space_problems(space: object, families: Sequence[type[Family]]) -> Iterator[str]:
+    """What in `space` no family has, or cannot be."""
+    if not isinstance(space, Mapping):
+        yield f"space: must be a mapping of names to ranges or values; got {space!r}"
+        return
+    yield from _unknown_names("space", space, families)
+    for family in families:
+        yield from (_placed(problem, family) for problem in _misfits(family, space))
+
+
+def _misfits(family: type[Family], space: Mapping[str, object]) -> Iterator[str]:
+    whole = SearchSpace(domains_with_training(family))
+    changes = changes_for(family, space)
+    fitting = _fitting(whole, changes)
+    for name in (name for name in changes if name in whole.domains and name not in fitting):
+        try:
+            whole.narrowed({name: changes[name]})
+        except SpaceError as error:
+            yield from error.problems
+    try:
+        narrowed, _ = whole.narrowed(fitting)
+    except SpaceError as error:
+        yield from error.problems
+    else:
+        yield from _refusals(family, narrowed)
+
+
+def _refusals(family: type[Family], space: SearchSpace) -> Iterator[str]:
+    for config in space.corners():
+        try:
+            instantiate(family, config)
+        except SpaceError as error:
+            yield from error.problems
+
+
+def _placed(problem: str, family: type[Family]) -> str:
+    name = problem.split(" ")[0]
+    is_own = name in domains_of(family)
+    return f"space.{family.__name__}.{problem}" if is_own else f"space.{problem}"
+
+
+def good_problems(
+    good: object, space: Mapping[str, object], families: Sequence[type[Family]]
+) -> Iterator[str]:
+    """What in `good` no family has, or cannot be in the narrowed space."""
+    example = 'a list of configurations, such as [{"learning_rate": 0.01}]'
+    if not isinstance(good, Sequence) or isinstance(good, str):
+        yield f"good: must be {example}; got {good!r}"
+        return
+    for place, given in enumerate(good):
+        field = f"good[{place}]"
+        if not isinstance(given, Mapping) or not given:
+            yield f"{field}: must be a mapping of names to values; good is {example}"
+            continue
+        yield from _unknown_names(field, given, families)
+        for family in families:
+            whole = SearchSpace(domains_with_training(family))
+            narrowed, _ = whole.narrowed(_fitting(whole, changes_for(family, space)))
+            for name, value in changes_for(family, given).items():
+                domain = narrowed.domains.get(name)
+                if domain is not None and (problem := domain.problem(value)):
+                    yield f"{field}.{name}: {problem} for {family.__name__}"
+
+
+def _fitting(whole: SearchSpace, changes: Mapping[str, object]) -> dict[str, object]:
+    """The changes that can be made; the others are named by `_misfits`."""
+    fitting = {}
+    for name, change in changes.items():
+        try:
+            whole.narrowed({name: change})
+            fitting[name] = change
+        except SpaceError:
+            continue
+    return fitting
+
+
+def _unknown_names(
+    field: str, given: Mapping[str, object], families: Sequence[type[Family]]
+) -> Iterator[str]:
+    by_family = {family.__name__: set(domains_with_training(family)) for family in families}
+    everything = sorted(set().union(*by_family.values())) if by_family else []
+    for name in given:
+        if not isinstance(name, str):
+            yield f"{field}: names are text, such as 'learning_rate' or 'CNN.width'; got {name!r}"
+            continue
+        family, dot, own = name.partition(".")
+        if not dot:
+            if families and name not in everything:
+                hint = did_you_mean(name, everything)
+                yield f"{field}.{name} is not a hyperparameter of {', '.join(by_family)}{hint}"
+        elif family not in by_family:
+            hint = did_you_mean(family, by_family)
+            yield f"{field}.{name}: the study has no family {family!r}{hint}"
+        elif own not in by_family[family]:
+            hint = did_you_mean(own, by_family[family])
+            yield f"{field}.{name}: {own!r} is not a hyperparameter of {family}{hint}"

@@ -1,0 +1,275 @@
+"""What a search is asked next: everything that may be known by then, read off the board."""
+
+import math
+from dataclasses import dataclass, field
+
+from torchstudy.analysis.outlook import LATEST, likely_gain
+from torchstudy.execution.board import Board
+from torchstudy.execution.legs import Leg, Legs
+from torchstudy.records import Epoch, Objective, Status, Training
+from torchstudy.search.proposer import num_initial
+from torchstudy.search.questions import Question
+from torchstudy.search.rungs import Ladder, ladder_for, without_rungs
+from torchstudy.search.tried import State, Tried
+from torchstudy.seeds import derive
+from torchstudy.space import Config, SearchSpace
+from torchstudy.study import Study
+
+STEP = 3e7  # floating-point operations that a processor does in the time a step costs besides
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A question about a family; `pending` are the decisions whose results it does not know."""
+
+    family: str
+    question: Question
+    pending: tuple[int, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Inquiry:
+    """Asks one question after the other for each family, and keeps what came of them in this run.
+
+    `families` are those that take part now; `exhausted` those of them that have nothing more to
+    decide; `rejected` what the limits forbade, by family and decision; `good` what each begins
+    with, with its origin.
+    """
+
+    study: Study
+    board: Board
+    legs: Legs
+    num_workers: int
+    families: list[str]
+    good: dict[str, list[tuple[Config, str]]] = field(default_factory=dict)
+    exhausted: set[str] = field(default_factory=set)
+    rejected: dict[tuple[str, int], list[Config]] = field(default_factory=dict)
+    ladder: Ladder = field(init=False)
+    spaces: dict[str, SearchSpace] = field(init=False)
+    _pointless: dict[str, int] = field(default_factory=dict)  # results at which nothing was to do
+    _curves: dict[tuple[str, int], tuple[int, dict[int, float]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        is_auto = self.study.method == "auto"
+        self.ladder = (ladder_for if is_auto else without_rungs)(self.study.epochs)
+        self.spaces = {cls.__name__: self.study.space_of(cls) for cls in self.study.families}
+
+    def question(self) -> Asked | None:
+        """The next decision to make; None while there is nothing to ask.
+
+        The first decisions are new configurations, need no results and are asked at once. Later
+        ones are asked while as many legs are under way as keep the workers busy; they know what has
+        come of all legs that have ended but the one decided last: with one worker it does not
+        depend on a clock what that is. When no new configuration is to come, only promotions are
+        left, which know every result.
+        """
+        wanted = [family for family in self.families if self.is_open(family)]
+        for family in sorted(wanted, key=self.legs.count):
+            legs, unended = self.legs.of(family), list(self.legs.unended(family))
+            known = self._known(family, legs, unended)
+            if known is not None:
+                settled = {leg.decision.number for leg in known}
+                numbers = (leg.decision.number for leg in legs)
+                return Asked(
+                    family=family,
+                    question=self._question(family, legs, known),
+                    pending=tuple(number for number in numbers if number not in settled),
+                )
+        return None
+
+    def is_open(self, family: str) -> bool:
+        """Whether the family may still get new trials or promotions."""
+        if family in self.exhausted or not self.has_time(family):
+            return False
+        return len(self.ladder.levels) > 1 or not self._is_closing(family)
+
+    def has_time(self, family: str) -> bool:
+        """Whether the family may train on, as far as the clock is concerned."""
+        return self.study.minutes is None or self._seconds(family) < 60 * self.study.minutes
+
+    def nothing(self, family: str) -> bool:
+        """Note that there was nothing to decide; whether that is so for good."""
+        if any(True for _ in self.legs.unended(family)):
+            self._pointless[family] = self._num_ended(family)
+            return False
+        self.exhausted.add(family)
+        return True
+
+    def reject(self, family: str, config: Config) -> int:
+        """Note that the family's next decision broke a limit; how many did by now."""
+        refused = self.rejected.setdefault((family, self.legs.count(family)), [])
+        refused.append(config)
+        return len(refused)
+
+    def rate(self, family: str) -> float:
+        """Seconds for a unit of counted work, from what has been trained; NaN without any."""
+        work = seconds = 0.0
+        for training in self.board.searched(family):
+            cost = work_of(training) * training.epochs
+            if cost > 0:
+                work, seconds = work + cost, seconds + training.seconds
+        return seconds / work if work else math.nan
+
+    @property
+    def lag(self) -> int:
+        """How many legs may be under way or wait for a worker when another is decided.
+
+        One per worker is what workers need that never wait for each other. Half a leg more per
+        worker, shared by the families that take turns, lets them go on while a decision is computed
+        or one leg takes long; each costs the search a little (benchmarks/idle.py).
+        """
+        return self.num_workers + self.num_workers // (2 * len(self.study.families))
+
+    def _known(self, family: str, legs: list[Leg], unended: list[Leg]) -> list[Leg] | None:
+        """The legs whose results the next decision may know; None while it has to wait."""
+        if len(legs) < num_initial(self.spaces[family]) and not self._is_closing(family):
+            return []
+        waits = {leg.decision.number for leg in unended}
+        if self._is_closing(family):
+            num_ended = len(legs) - len(unended)
+            is_worth_it = self._pointless.get(family) != num_ended
+            ended = [leg for leg in legs if leg.decision.number not in waits]
+            return ended if len(unended) < self.num_workers and is_worth_it else None
+        if len(unended) > self.lag:
+            return None
+        return [leg for leg in legs[:-1] if leg.decision.number not in waits]
+
+    def _is_closing(self, family: str) -> bool:
+        """Whether no new configuration is to come."""
+        return len(self.board.trials[family]) >= min(self._most(family), self.spaces[family].size)
+
+    def _most(self, family: str) -> int:
+        """How many trials there may be in all: no more where they are not worth it."""
+        num_there = len(self.board.trials[family])
+        return num_there if self.is_settled(family) else self.study.trials
+
+    def is_settled(self, family: str) -> bool:
+        """Whether the trials that are left would probably gain less than the study asks for.
+
+        The leg decided last is left out, as its result may not be known to a question either.
+        """
+        most = int(min(self.study.trials, self.spaces[family].size))
+        num_left = most - len(self.board.trials[family])
+        if self.study.worthwhile is None or num_left <= 0:
+            return False
+        sign, legs = self.study.objective.sign, self.legs.of(family)[:-1]
+        proposed = [leg.decision for leg in legs if leg.decision.origin == "model"][-LATEST:]
+        known = [self.legs.training(leg) for leg in legs if self.legs.is_ended(leg)]
+        values = [sign * t.valid(self.study.objective) for t in known if t is not None]
+        values = [value for value in values if math.isfinite(value)]
+        if len(proposed) < LATEST or not values:
+            return False
+        gain = likely_gain(
+            [sign * decision.value for decision in proposed],
+            [decision.spread for decision in proposed],
+            best=max(values),
+            count=num_left,
+        )
+        return gain < self.study.worthwhile
+
+    def _num_ended(self, family: str) -> int:
+        return self.legs.count(family) - sum(1 for _ in self.legs.unended(family))
+
+    def _seconds(self, family: str) -> float:
+        return sum(training.seconds for training in self.board.searched(family))
+
+    def _question(self, family: str, legs: list[Leg], known: list[Leg]) -> Question:
+        number = len(legs)
+        return Question(
+            name=f"{self.study.name}/{family}",
+            space=self.spaces[family],
+            objective=self.study.objective,
+            ladder=self.ladder,
+            trials=self._most(family),
+            tried=self._tried(family, legs, known),
+            number=number,
+            seed=derive(self.study.seed, family, "search"),
+            method=self.study.method,
+            spent=self._spent(family),
+            good=self.good.get(family, ()),
+            rejected=tuple(self.rejected.get((family, number), ())),
+        )
+
+    def _spent(self, family: str) -> float:
+        share = len(self.board.trials[family]) / self.study.trials
+        if self.study.minutes is not None:
+            share = max(share, self._seconds(family) / (60 * self.study.minutes))
+        return min(1.0, share)
+
+    def _tried(self, family: str, legs: list[Leg], known: list[Leg]) -> tuple[Tried, ...]:
+        reached: dict[int, int] = {}
+        for leg in known:
+            reached[leg.trial.number] = max(leg.until, reached.get(leg.trial.number, 0))
+        last = {leg.trial.number: leg for leg in legs}
+        settled = {leg.decision.number for leg in known}
+        return tuple(
+            self._as_tried(leg, reached.get(number, 0), is_settled=leg.decision.number in settled)
+            for number, leg in sorted(last.items())
+        )
+
+    def _as_tried(self, leg: Leg, reached: int, *, is_settled: bool) -> Tried:
+        training = self.legs.training(leg)
+        if training is None or not (is_settled or reached):
+            return Tried(
+                number=leg.trial.number,
+                config=dict(leg.trial.config),
+                state="pending",
+                until=leg.until,
+            )
+        values = self._values(training)
+        state = _state(training, values) if is_settled else "pending"
+        until = self.ladder.top if state == "completed" else leg.until
+        most = until if state == "completed" else reached
+        return Tried(
+            number=leg.trial.number,
+            config=dict(leg.trial.config),
+            state=state,
+            until=until,
+            values={level: value for level, value in values.items() if level <= most},
+            cost=work_of(training),
+        )
+
+    def _values(self, training: Training) -> dict[int, float]:
+        """The objective of the best epoch up to each rung that was reached.
+
+        A training that is at its end has reached them all.
+        """
+        key = training.trial.family, training.trial.number
+        known = self._curves.get(key)
+        if known is None or known[0] != training.epochs:
+            rows = self.board.epochs(training.key)
+            values = best_until(rows, self.study.objective, self.ladder)
+            known = self._curves[key] = training.epochs, values
+        values = dict(known[1])
+        final = training.valid(self.study.objective)
+        if training.status is Status.COMPLETED and math.isfinite(final):
+            rest = (level for level in self.ladder.levels if level >= training.epochs)
+            values |= dict.fromkeys(rest, final)
+        return values
+
+
+def best_until(rows: list[Epoch], objective: Objective, ladder: Ladder) -> dict[int, float]:
+    """The objective of the best epoch up to each rung that the rows reach."""
+    best, found = math.nan, dict[int, float]()
+    for row in rows:
+        value = row.valid(objective)
+        best = value if objective.is_better(value, best) else best
+        if row.epoch in ladder.levels:
+            found[row.epoch] = best
+    return found
+
+
+def work_of(training: Training) -> float:
+    """The counted work of an epoch per item, in floating-point operations; NaN if not known.
+
+    It stands for an epoch's cost where no clock may decide: three forward passes, and what a step
+    costs whatever the size of its batch.
+    """
+    flops, batch = training.metrics.get("flops", math.nan), training.trial.config.get("batch_size")
+    return 3 * flops + STEP / batch if isinstance(batch, int) else 3 * flops
+
+
+def _state(training: Training, values: dict[int, float]) -> State:
+    if training.status in (Status.PAUSED, Status.STOPPED):
+        return "waiting"
+    return "completed" if training.status is Status.COMPLETED and values else "failed"

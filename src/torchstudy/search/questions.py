@@ -1,0 +1,75 @@
+"""What a search is asked, and what it answers: plain values."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torchstudy.errors import TorchstudyError
+from torchstudy.records import Objective
+from torchstudy.search.rungs import Ladder
+from torchstudy.search.tried import Tried
+from torchstudy.space import Config, SearchSpace
+
+ORIGINS = ("recipe", "good", "warm", "sobol", "model", "random", "replicate", "promotion")
+
+
+class SearchOver(TorchstudyError):
+    """Nothing is left to do: the budget is spent, or a discrete space is used up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Everything the next decision depends on.
+
+    `tried` are all configurations so far, by trial number; `trials` is how many there may be in
+    all; `number` is that of the decision, from 0; `spent` the share of the budget that is used, 0
+    to 1. `good` are configurations to begin with, each with its origin (`good`, `warm`), after the
+    recipe. `rejected` are earlier answers to this question that the study's limits forbid, in
+    order. `strategy` is a user's own Ax GenerationStrategy (or None), of which each question uses
+    a fresh copy, so that it must be a value that can be copied.
+    """
+
+    name: str
+    space: SearchSpace
+    objective: Objective
+    ladder: Ladder
+    trials: int
+    tried: Sequence[Tried]
+    number: int
+    seed: int
+    method: str = "auto"
+    spent: float = 0.0
+    good: Sequence[tuple[Config, str]] = ()
+    rejected: Sequence[Config] = ()
+    strategy: Any = None
+
+    @property
+    def asks_ax(self) -> bool:
+        """Whether Ax chooses what a model would."""
+        return self.method == "ax" or self.strategy is not None
+
+    @property
+    def known(self) -> list[Config]:
+        """Every configuration that must not be proposed again."""
+        return [*(trial.config for trial in self.tried), *self.rejected]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A decision: train `config` as trial `trial` until epoch `until`.
+
+    A trial that is there already goes on (`promotion`); any other origin begins a new one. `value`
+    and `spread` are what a model expects of the objective after the last epoch, as mean and
+    standard deviation, and `cost` of this leg, in the unit of `Tried.cost`: NaN without a model.
+    `note` says if something went another way than usual.
+    """
+
+    trial: int
+    config: Config
+    until: int
+    origin: str
+    value: float = math.nan
+    spread: float = math.nan
+    cost: float = math.nan
+    note: str = ""

@@ -1,0 +1,87 @@
+"""Who goes on: the epochs at which trials pause, and which of those that wait are promoted.
+
+Asynchronous successive halving by promotion, which never stops a trial for good while the search
+goes on: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020. A trial
+that was paused goes on from its checkpoint; learning-rate schedules are defined over the full
+length, so that all have the same course.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torchstudy.search.tried import Tried
+
+FIRST = 3  # epochs: after one or two the order has little to do with the order at the end
+SHARE = 0.06  # of the full length, the same for long trainings
+FACTOR = 3
+WORTH = 1.5  # a rung is left out where the next is fewer times as long: a pause saves little
+STRAIGHT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The rungs of a search, in epochs: the last is the full length of a training.
+
+    Of the trials that have reached a rung, one in `factor` may go on to the next. Every
+    `straight`-th new configuration goes to the top at once: some are late to bloom, and a model of
+    learning curves has to see ends (0: none).
+    """
+
+    levels: tuple[int, ...]
+    factor: int = FACTOR
+    straight: int = STRAIGHT
+
+    @property
+    def top(self) -> int:
+        """The full length of a training."""
+        return self.levels[-1]
+
+    def first(self, number: int) -> int:
+        """Where the first leg of trial `number` ends."""
+        is_straight = self.straight and number % self.straight == self.straight - 1
+        return self.top if is_straight else self.levels[0]
+
+    def after(self, epochs: int) -> int:
+        """The next rung of a trial that has reached `epochs`."""
+        return next(level for level in self.levels if level > epochs)
+
+
+def ladder_for(epochs: int) -> Ladder:
+    """The rungs for trainings of so many epochs: `27` -> 3, 9, 27; below 5 the end alone."""
+    levels, level = list[int](), max(FIRST, round(SHARE * epochs))
+    while level * WORTH <= epochs and level < epochs:
+        levels.append(level)
+        level *= FACTOR
+    return Ladder(levels=(*levels, epochs))
+
+
+def without_rungs(epochs: int) -> Ladder:
+    """Every trial is trained to its end."""
+    return Ladder(levels=(epochs,), straight=0)
+
+
+def promotable(ladder: Ladder, tried: Sequence[Tried], *, is_closing: bool = False) -> list[Tried]:
+    """The trials of the highest rung with room above it, of which one is to go on; else none.
+
+    `is_closing` says that no new configuration will come: the share that goes on is rounded up
+    then, so that even a search of few trials brings one to the top.
+    """
+    for level in reversed(ladder.levels[:-1]):
+        reached = [trial for trial in tried if trial.epochs >= level]
+        waiting = [t for t in reached if t.state == "waiting" and t.until == level]
+        num_above = sum(trial.until > level for trial in reached)
+        room = -(-len(reached) // ladder.factor) if is_closing else len(reached) // ladder.factor
+        if waiting and num_above < room:
+            return waiting
+    return []
+
+
+def expected_epochs(ladder: Ladder, trials: int) -> int:
+    """The epochs of a search of so many trials in which every rung lets as many on as it may."""
+    before, epochs, num_there = 0, 0, trials
+    for level in ladder.levels:
+        epochs += num_there * (level - before)
+        num_straight = trials // ladder.straight if ladder.straight else 0
+        num_there = max(num_straight, -(-num_there // ladder.factor))
+        before = level
+    return epochs
