@@ -147,7 +147,18 @@ def test_a_promoted_trial_is_pending_and_known_by_the_rung_it_had_reached(begun:
     assert begun.asked().question.tried[4] == trial
     step = begun.schedule.next_step([])
     assert step is not None
-    assert (step.key, step.until) == (begun.key(4), 9)
+    assert (step.key, step.until) == (begun.key(4), None)  # to its end
+
+
+def test_a_training_that_was_cut_off_after_its_last_epoch_does_not_rest(begun: Search) -> None:
+    begun.train(6, 3)
+    begun.train(7, 3)
+    begun.decide(9, trial=4)
+    begun.train(4, 9)  # paused: its weights could not be written
+    step = begun.schedule.next_step([])
+    assert step is not None
+    assert step.key == begun.key(4)
+    assert not [t for t in begun.schedule.legs.resting("Linear") if t.trial.number == 4]
 
 
 def test_a_training_that_ends_early_counts_as_having_reached_the_end(begun: Search) -> None:

@@ -8,6 +8,7 @@ from torchstudy.records import (
     CLOCK_COLUMNS,
     CONFIRMATION_COLUMNS,
     EPOCH_COLUMNS,
+    PROPOSAL_COLUMNS,
     TRIAL_COLUMNS,
     Epoch,
     Objective,
@@ -140,9 +141,9 @@ def test_a_row_can_be_identified_in_every_table(table: str) -> None:
 
 
 def test_clock_columns_exist_and_times_are_in_utc() -> None:
-    every = {**TRIAL_COLUMNS, **EPOCH_COLUMNS, **CONFIRMATION_COLUMNS}
+    every = {**TRIAL_COLUMNS, **EPOCH_COLUMNS, **CONFIRMATION_COLUMNS, **PROPOSAL_COLUMNS}
     assert set(CLOCK_COLUMNS) <= set(every)
     times = {name for name, kind in every.items() if kind.startswith("datetime")}
-    assert times == {"started", "finished"}
+    assert times == {"started", "finished", "decided"}
     assert {every[name] for name in times} == {"datetime64[us, UTC]"}
     assert times <= set(CLOCK_COLUMNS)

@@ -84,15 +84,16 @@ def test_the_outlook_is_the_best_of_as_many_trials_like_the_last(
     count = int(plain.values[plain.trials["family"] == "CNN"].notna().sum())
     assert row["trials"] == count
     quantile = NormalDist().inv_cdf(0.9 ** (1 / count))
-    assert row["gain"] == pytest.approx(max(expected + spread * quantile - best, 0), abs=0.004)
+    gain = min(max(expected + spread * quantile - best, 0), 1 - best)
+    assert row["gain"] == pytest.approx(gain, abs=0.004)
     assert outlook(replace(plain, proposals=frame(rows[:4], PROPOSAL_COLUMNS))).empty
 
 
 def test_the_section_says_what_was_decided_and_whether_it_came_true(results: Results) -> None:
     content = searching(Story(results))
     assert content.context["said"][0] == (
-        "CNN: 6 decisions: 1 the family's own recipe, 1 spread evenly (Sobol), 3 proposed by the "
-        "model and 1 promoted: trained on."
+        "CNN: 5 new configurations (1 the family's own recipe, 1 spread evenly (Sobol) and 3 "
+        "proposed by the model); 1 promotion."
     )
     assert content.context["expected"][0].startswith(
         "Of 2 trials of which a value was expected and that came to an end, 1 ended within"

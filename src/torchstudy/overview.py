@@ -220,11 +220,13 @@ def _status(ledger: Ledger, state: StudyState) -> tuple[str, list[list[str]]]:
         searched = [t for t in own if t.purpose == "search"]
         confirmed = [t for t in own if t.purpose == "confirmation"]
         begun = [t for t in own if t.status is Status.RUNNING]
-        waiting = [t for t in own if t.status is Status.PAUSED and not t.is_resting]
+        resting = [t for t in searched if t.is_resting(budget["epochs"])]
+        waiting = [t for t in own if t.status is Status.PAUSED and t not in resting]
+        unended = [t for t in searched if not t.status.is_final and t not in resting]
         lines.append(
             [
                 family,
-                f"{sum(t.status.is_final or t.is_resting for t in searched)}/{budget['trials']}",
+                f"{len(searched) - len(unended)}/{budget['trials']}",
                 _under_way(begun if is_live else [], epochs, budget["epochs"]),
                 _under_way(waiting if is_live else begun + waiting, epochs, budget["epochs"]),
                 str(sum(t.status.is_failure for t in own)),

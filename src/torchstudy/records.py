@@ -174,11 +174,10 @@ class Training:
         """Which training of its study this is."""
         return TrainingKey(family=self.trial.family, number=self.trial.number, seed=self.seed)
 
-    @property
-    def is_resting(self) -> bool:
-        """Whether it waits at a rung for as long as it is not promoted."""
-        decided = self.trial.decisions
-        return self.status is Status.PAUSED and bool(decided) and self.epochs >= decided[-1].until
+    def is_resting(self, full: int) -> bool:
+        """Whether it waits at a rung, below the `full` length, until it is promoted."""
+        until = self.trial.decisions[-1].until if self.trial.decisions else full
+        return self.status is Status.PAUSED and until < full and self.epochs >= until
 
     def valid(self, objective: Objective) -> float:
         """The objective on the valid split at the best epoch; NaN when there is none."""

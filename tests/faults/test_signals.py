@@ -244,7 +244,7 @@ def test_workers_and_what_starts_them_do_not_hear_the_signals_of_the_group(tmp_p
                         os.kill(pid, number)
 
     watcher = Shout()
-    study = linear_study(trials=2, epochs=40, confirm=None)
+    study = linear_study(trials=2, epochs=40, confirm=None, method="random")
     found = run(study, reports=tmp_path / "loud", workers=2, watcher=watcher)
     assert watcher.num_told >= 3  # the forkserver, Python's resource tracker, a worker
     assert found.trials["status"].tolist() == ["completed", "completed"]

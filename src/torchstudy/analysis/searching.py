@@ -4,6 +4,7 @@ import pandas as pd
 
 from torchstudy.analysis.outlook import LATEST, likely_gain
 from torchstudy.analysis.tables import Results
+from torchstudy.records import AT_MOST_ONE
 
 BANDS = {0.5: 0.6745, 0.9: 1.6449}  # share of a normal distribution -> standard deviations
 
@@ -55,7 +56,8 @@ def outlook(results: Results) -> pd.DataFrame:
 
     `gain` is the 90% quantile of how far the best of so many trials would be above the best so far,
     if each were like one of the latest five that the model proposed: drawn from what it expected
-    of them. It is on the objective's scale and 0 or more. Families without so many are left out.
+    of them. It is on the objective's scale, 0 or more, and no more than there can be. Families
+    without five such trials are left out.
     """
     rows, sign = [], results.objective.sign
     proposed = results.proposals[results.proposals["origin"] == "model"]
@@ -71,5 +73,7 @@ def outlook(results: Results) -> pd.DataFrame:
             best=float(values.max()),
             count=len(values),
         )
+        if results.objective.metric in AT_MOST_ONE:
+            gain = min(gain, 1.0 - float(values.max()))
         rows.append({"family": family, "trials": len(values), "gain": gain})
     return pd.DataFrame(rows, columns=["family", "trials", "gain"])

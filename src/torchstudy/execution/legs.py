@@ -59,8 +59,9 @@ class Legs:
         training = self.training(leg)
         if training is None or training.status is Status.RUNNING:
             return False
-        is_resting = training.status in (Status.PAUSED, Status.STOPPED)
-        return training.epochs >= leg.until if is_resting else True
+        if training.status not in (Status.PAUSED, Status.STOPPED):
+            return True
+        return leg.until < self.epochs and training.epochs >= leg.until
 
     def training(self, leg: Leg) -> Training | None:
         """The search's training of the leg's trial; None if it has not begun."""
@@ -68,7 +69,9 @@ class Legs:
 
     def resting(self, family: str) -> list[Training]:
         """The trainings that wait at a rung: they go on if they are promoted."""
-        return [training for training in self.board.searched(family) if training.is_resting]
+        return [
+            training for training in self.board.searched(family) if training.is_resting(self.epochs)
+        ]
 
     def _decided(self, family: str) -> Iterator[tuple[Decision, Trial]]:
         for decision, number in self.board.decided[family]:

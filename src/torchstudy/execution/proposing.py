@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from torchstudy.execution.asking import Answer, Asker
 from torchstudy.execution.board import Board
+from torchstudy.execution.database import now
 from torchstudy.execution.inquiry import Asked, Inquiry
 from torchstudy.execution.watching import Watcher
 from torchstudy.failpoints import failpoint
@@ -90,7 +90,7 @@ class Proposing:
             value=self._possible(proposal.value),
             spread=proposal.spread,
             seconds=proposal.cost * self.inquiry.rate(family),
-            decided=datetime.now(UTC).isoformat(),
+            decided=now(),
         )
         if proposal.trial < len(self.board.trials[family]):
             trial = self.board.trials[family][proposal.trial]

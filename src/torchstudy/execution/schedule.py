@@ -116,7 +116,7 @@ class Schedule:
 
     def num_left(self, family: str) -> int:
         """How many trainings of a family are to come; while the search goes on, at most."""
-        ended = [t for t in self.board.searched(family) if t.status.is_final or t.is_resting]
+        ended = [t for t in self.board.searched(family) if self._is_tried(t)]
         confirmed = {t.key for t in self.board.confirmed(family) if t.status.is_final}
         if self.search_is_over:
             keys = {key for key in self.confirmations() if key.family == family}
@@ -129,7 +129,7 @@ class Schedule:
     def effort_left(self, family: str) -> float:
         """As `num_left`, in trainings of full length: most of a search are shorter."""
         most, ladder = self.num_left(family), self.inquiry.ladder
-        ended = [t for t in self.board.searched(family) if t.status.is_final or t.is_resting]
+        ended = [t for t in self.board.searched(family) if self._is_tried(t)]
         trials = int(min(self.study.trials, self.inquiry.spaces[family].size)) - len(ended)
         if self.search_is_over or trials <= 0:
             return float(most)
@@ -139,6 +139,10 @@ class Schedule:
         """The key under which the search trains a trial."""
         seed = derive(self.study.seed, family, number, "search")
         return TrainingKey(family=family, number=number, seed=seed)
+
+    def _is_tried(self, training: Training) -> bool:
+        """Whether it is at its end, or waits at a rung."""
+        return training.status.is_final or training.is_resting(self.study.epochs)
 
     def _is_unfinished(self, key: TrainingKey) -> bool:
         training = self.board.trainings.get(key)
@@ -165,7 +169,8 @@ class Schedule:
             for leg in self._due(family):
                 key = self.search_key(family, leg.trial.number)
                 if key not in busy:
-                    step = Step(key=key, purpose="search", until=leg.until)
+                    until = leg.until if leg.until < self.study.epochs else None
+                    step = Step(key=key, purpose="search", until=until)
                     found.append((leg.decision.number, order, step))
                     break
         return min(found, key=lambda each: each[:2])[2] if found else None

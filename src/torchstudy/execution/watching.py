@@ -178,7 +178,7 @@ def plan_of(schedule: "Schedule") -> Plan:
     study, board = schedule.study, schedule.board
     done = {
         name: sum(
-            training.status.is_final or training.is_resting
+            training.status.is_final or training.is_resting(study.epochs)
             for training in (*board.searched(name), *board.confirmed(name))
         )
         for name in schedule.families

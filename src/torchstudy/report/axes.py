@@ -12,6 +12,7 @@ from torchstudy.visible import visible
 
 DIGITS = ((1,), (1, 2, 5), (1, 2, 3, 5, 7), (1, 2, 3, 4, 5, 6, 7, 8, 9))
 FEWEST_TICKS = 4
+APART = 1.5  # the least ratio of an error to the smallest one for both to be marked
 TITLE_WIDTH = 34  # letters in a line of a title: what a plot of 320 px has room for
 SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000)
 WIDE = 8.0  # a positive range this many times its start is drawn on a log axis
@@ -50,7 +51,8 @@ class Scale:
         ends = [math.log10(high) + pad, math.log10(low) - pad]
         most = 0.99 if self.metric.is_accuracy else math.inf
         bottom, top = max(10 ** ends[1], self.floor), min(10 ** ends[0], most)
-        ticks = [tick for tick in log_ticks(bottom, top) if tick > self.floor]
+        apart = APART if low <= self.floor else 1.0  # from 100%, whose mark is at the floor
+        ticks = [tick for tick in log_ticks(bottom, top) if tick > apart * self.floor]
         if low <= self.floor:
             ticks = [*ticks, self.floor]
         texts = [self._error_text(tick) for tick in ticks]

@@ -21,7 +21,7 @@ ORIGINS = {
     "model": "proposed by the model",
     "random": "at random",
     "replicate": "once more, with a new seed",
-    "promotion": "promoted: trained on",
+    "promotion": "gone on with",
 }
 UNRECORDED = "These results were written by a version that did not record its decisions."
 
@@ -90,14 +90,16 @@ def foreseen(expected: pd.DataFrame, scale: Scale, looks: Mapping[str, Look]) ->
 
 
 def _decided(table: pd.DataFrame) -> Iterator[str]:
-    """`CNN: 29 decisions, 12 of them proposed by the model ...`, for each family."""
+    """`CNN: 20 new configurations, of which ..., and 8 promotions.`, for each family."""
     for family, own in table.groupby("family", sort=False):
+        is_new = own["origin"] != "promotion"
         words = [
             f"{row['decisions']} {ORIGINS.get(row['origin'], row['origin'])}"
-            for row in own.to_dict("records")
+            for row in own[is_new].to_dict("records")
         ]
-        total = counted(int(own["decisions"].sum()), "decision")
-        yield f"{called(str(family))}: {total}: {joined(words)}."
+        configurations = counted(int(own.loc[is_new, "decisions"].sum()), "new configuration")
+        promotions = counted(int(own.loc[~is_new, "decisions"].sum()), "promotion")
+        yield f"{called(str(family))}: {configurations} ({joined(words)}); {promotions}."
 
 
 def _spent(story: Story) -> Iterator[str]:

@@ -66,7 +66,9 @@ def attach(
 
 
 def _strategy(question: Question) -> Any:
-    from torchstudy.search.generation import GenerationStrategy, strategy
+    from ax.generation_strategy.generation_strategy import GenerationStrategy
+
+    from torchstudy.search.generation import strategy
 
     given = question.strategy
     if given is not None:  # Ax would make a plain strategy of one with a `gen` of its own
