@@ -142,6 +142,18 @@ def _is_file_name(name: str) -> bool:
     return allowed and name != "" and name[0] != "."
 
 
+def method_problems(method: object, known: Sequence[str]) -> Iterator[str]:
+    """A method of search that there is not; a strategy of Ax is one, and is not loaded for that."""
+    kinds = {cls.__name__ for cls in type(method).__mro__}
+    if "GenerationStrategy" in kinds:
+        return
+    if isinstance(method, str):
+        yield from choice_problems("method", method, known)
+    else:
+        names = ", ".join(known)
+        yield f"method: must be one of {names} or a GenerationStrategy of Ax; got {method!r}"
+
+
 def space_problems(space: object, families: Sequence[type[Family]]) -> Iterator[str]:
     """What in `space` no family has, or cannot be."""
     if not isinstance(space, Mapping):

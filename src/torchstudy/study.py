@@ -44,7 +44,7 @@ class Study:
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
         method: how configurations are searched. "auto" trains many for a few epochs and the
             promising ones longer, and proposes by a model of their learning curves; "ax" (Ax's own
-            default), "sobol" and "random" train every trial to its end.
+            default), "sobol", "random" and a GenerationStrategy of Ax train every trial to its end.
         worthwhile: stop trying new configurations of a family once those that the budget still
             allows would probably gain less than this, on the objective's scale; None: never.
         good: configurations known to be good, which are tried first; what one leaves out has its
@@ -67,7 +67,7 @@ class Study:
     confirm: tuple[int, int] | None = (3, 3)
     precision: str = "auto"
     device: str = "auto"
-    method: str = METHODS[0]
+    method: Any = METHODS[0]
     worthwhile: float | None = None
     good: Sequence[Mapping[str, object]] = ()
     seed: int = 0
@@ -90,6 +90,11 @@ class Study:
             return Objective(metric=self.maximize, direction="maximize")
         assert self.minimize is not None
         return Objective(metric=self.minimize, direction="minimize")
+
+    @property
+    def method_name(self) -> str:
+        """The method of search, or the name of the strategy that stands for one."""
+        return self.method if isinstance(self.method, str) else f"strategy {self.method.name}"
 
     def family(self, name: str) -> type[Family]:
         """The family called `name`; raises StudyError if the study has none of that name."""
@@ -148,7 +153,7 @@ class Study:
             "seed": self.seed,
             **({"limits": dict(self.limits)} if self.limits else {}),
             **({"precision": self.precision} if self.precision != PRECISIONS[0] else {}),
-            **({"method": self.method} if self.method != METHODS[0] else {}),
+            **({"method": self.method_name} if self.method_name != METHODS[0] else {}),
             "families": {
                 family.__name__: self.space_of(family).describe() for family in self.families
             },
@@ -178,7 +183,7 @@ def _problems(study: Study) -> Iterator[str]:
     yield from checking.limit_problems(study.limits)
     yield from checking.choice_problems("precision", study.precision, PRECISIONS)
     yield from checking.choice_problems("device", study.device, DEVICES)
-    yield from checking.choice_problems("method", study.method, METHODS)
+    yield from checking.method_problems(study.method, METHODS)
     yield from checking.space_problems(study.space, families)
     if isinstance(study.space, Mapping):
         yield from checking.good_problems(study.good, study.space, families)

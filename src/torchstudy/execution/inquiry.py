@@ -50,7 +50,7 @@ class Inquiry:
     _curves: dict[tuple[str, int], tuple[int, dict[int, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        is_auto = self.study.method == "auto"
+        is_auto = self.study.method_name == "auto"
         self.ladder = (ladder_for if is_auto else without_rungs)(self.study.epochs)
         self.spaces = {cls.__name__: self.study.space_of(cls) for cls in self.study.families}
 
@@ -174,7 +174,7 @@ class Inquiry:
         return sum(training.seconds for training in self.board.searched(family))
 
     def _question(self, family: str, legs: list[Leg], known: list[Leg]) -> Question:
-        number = len(legs)
+        number, is_named = len(legs), isinstance(self.study.method, str)
         return Question(
             name=f"{self.study.name}/{family}",
             space=self.spaces[family],
@@ -184,7 +184,8 @@ class Inquiry:
             tried=self._tried(family, legs, known),
             number=number,
             seed=derive(self.study.seed, family, "search"),
-            method=self.study.method,
+            method=self.study.method if is_named else "ax",
+            strategy=None if is_named else self.study.method,
             spent=self._spent(family),
             good=self.good.get(family, ()),
             rejected=tuple(self.rejected.get((family, number), ())),
