@@ -8,9 +8,10 @@ of the hyperparameters. No confirmation. `idle` is what the run counted and keep
 worker-seconds without work, while a proposal was computed or waited for the result of a running
 trial, as a share of all worker-seconds. `idle_by_table` is the same share recomputed from when the
 trials of the table started and finished, until the last has started: it also holds the starting
-and ending of processes. `ask` are processor seconds of the questions to Ax's model with the
-results of that search, asked again one after the other: median and 95th percentile. Exits with 1
-if workers waited for 3% of the time or more where trials take 2 seconds or longer.
+and ending of processes (null where trials pause at rungs). `computing` are worker-seconds without
+work while a decision was made, `results` while there was none to make, at the end of a search too:
+the last trainings have nobody beside them. Exits with 1 if workers waited for 3% of the time or
+more where trials take 2 seconds or longer.
 """
 
 import argparse
