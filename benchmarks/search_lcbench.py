@@ -13,19 +13,18 @@ task, seed) is kept in a file of its own, so that the script can be stopped and 
 """
 
 import argparse
-import collections
 import importlib
 import json
-import multiprocessing
 import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cells import by_task, collected, intervals
 
 from torchstudy.domains import Float, Int
 from torchstudy.records import Objective
@@ -39,7 +38,6 @@ BUDGETS = (2.5, 5.0, 10.0, 20.0)
 TUNING_TASKS = "167168,189873,189906,168330"
 METHODS = "ours,random,asha_resume,tpe_hyperband3,optuna_gp,ax"
 ENDLESS = 10**6  # trials: the clock ends a search
-RESAMPLES = 4000
 Cell = tuple[str, str, int, int, float]  # method, task, seed, workers, units
 
 
@@ -120,7 +118,7 @@ def make(seed: int, units: float, cost: float) -> Searcher:
     return Searcher(SearchSpace(domains), ladder, seed, units * cost)
 
 
-def ran(cell: Cell, folder: str) -> dict[str, Any]:
+def ran(folder: str, cell: Cell) -> dict[str, Any]:
     """What came of one cell: simulate.py's result, with the processor's seconds."""
     method, task, seed, workers, units = cell
     simulate = _simulator(folder)
@@ -135,29 +133,6 @@ def _simulator(folder: str) -> Any:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     return importlib.import_module("simulate")
-
-
-def collected(cells: list[Cell], args: argparse.Namespace) -> dict[Cell, dict[str, Any]]:
-    """The results of all cells, from their files or computed now."""
-    args.cells.mkdir(parents=True, exist_ok=True)
-    files = {cell: args.cells / f"{'-'.join(map(str, cell))}.json" for cell in cells}
-    todo = [cell for cell in cells if not files[cell].exists()]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(args.processes, mp_context=context) as pool:
-        jobs = {pool.submit(ran, cell, args.folder): cell for cell in todo}
-        for count, job in enumerate(as_completed(jobs), 1):
-            cell = jobs[job]
-            files[cell].write_text(json.dumps(job.result()))
-            print(f"{count}/{len(todo)} {' '.join(map(str, cell))}", file=sys.stderr, flush=True)
-    return {cell: json.loads(path.read_text()) for cell, path in files.items()}
-
-
-def by_task(table: dict[tuple[str, int], float]) -> dict[str, list[float]]:
-    """The values of a (task, seed) table for each task."""
-    found = collections.defaultdict(list)
-    for (task, _), value in table.items():
-        found[task].append(value)
-    return dict(found)
 
 
 def summary(runs: dict[Cell, dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
@@ -182,15 +157,7 @@ def summary(runs: dict[Cell, dict[str, Any]], args: argparse.Namespace) -> dict[
     for method in table:
         if method == "ours" or "ours" not in table:
             continue
-        intervals = []
-        for place in range(len(budgets)):
-            pairs = {
-                key: table["ours"][key][place] - table[method][key][place] for key in table["ours"]
-            }
-            low, high = simulate.paired_interval(pairs, np.random.default_rng(0), RESAMPLES)
-            mean = np.mean([np.mean(rows) for rows in by_task(pairs).values()])
-            intervals.append([round(float(value), 4) for value in (mean, low, high)])
-        found["ours_less_theirs"][method] = intervals
+        found["ours_less_theirs"][method] = intervals(table["ours"], table[method])
     return found
 
 
@@ -202,8 +169,8 @@ def show(found: dict[str, Any]) -> None:
         cells = "".join(f"{value:9.3f}" for value in row["regret"])
         print(f"{method:<16}{cells}{row['trials']:9.0f}{row['own_seconds_per_trial']:13.3f}")
     print("\nours less theirs, mean and 95% interval, paired over tasks and seeds")
-    for method, intervals in found["ours_less_theirs"].items():
-        cells = "  ".join(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]" for mean, low, high in intervals)
+    for method, rows in found["ours_less_theirs"].items():
+        cells = "  ".join(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]" for mean, low, high in rows)
         print(f"{method:<16}{cells}")
 
 
@@ -233,7 +200,7 @@ def main() -> None:
         for task in args.tasks.split(",")
         for method in args.methods.split(",")
     ]
-    found = summary(collected(cells, args), args)
+    found = summary(collected(cells, partial(ran, args.folder), args.cells, args.processes), args)
     show(found)
     from machine import facts
 

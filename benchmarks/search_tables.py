@@ -16,17 +16,15 @@ stopped and goes on. Ax takes about 5 seconds for a proposal: its cells come las
 
 import argparse
 import json
-import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cells import collected, intervals
 from numpy.typing import NDArray
 from table_methods import METHODS
 
@@ -35,7 +33,6 @@ from torchstudy.space import Config, SearchSpace
 
 BUDGETS = (30, 60, 100)
 KINDS = {"NASBench201": "val_acc", "HPOLib": "val_loss", "HPOBench": "val_acc"}
-RESAMPLES = 4000
 Cell = tuple[str, str, int, int]  # method, data set, seed, evaluations
 
 
@@ -110,21 +107,6 @@ def ran(cell: Cell) -> dict[str, Any]:
     return {"regrets": regrets, "cpu_seconds": time.process_time() - began}
 
 
-def collected(cells: list[Cell], folder: Path, processes: int) -> dict[Cell, dict[str, Any]]:
-    """The results of all cells, from their files or computed now."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {cell: folder / f"{'-'.join(map(str, cell))}.json" for cell in cells}
-    todo = [cell for cell in cells if not files[cell].exists()]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        jobs = {pool.submit(ran, cell): cell for cell in todo}
-        for count, job in enumerate(as_completed(jobs), 1):
-            cell = jobs[job]
-            files[cell].write_text(json.dumps(job.result()))
-            print(f"{count}/{len(todo)} {' '.join(map(str, cell))}", file=sys.stderr, flush=True)
-    return {cell: json.loads(path.read_text()) for cell, path in files.items()}
-
-
 def summary(runs: dict[Cell, dict[str, Any]], evaluations: int) -> dict[str, Any]:
     """Mean regrets after each budget, by data set too, and paired intervals of ours less theirs."""
     budgets = [budget for budget in BUDGETS if budget <= evaluations] or [evaluations]
@@ -148,25 +130,6 @@ def summary(runs: dict[Cell, dict[str, Any]], evaluations: int) -> dict[str, Any
         if method != "ours" and "ours" in table:
             found["ours_less_theirs"][method] = intervals(table["ours"], rows)
     return found
-
-
-def intervals(
-    ours: dict[tuple[str, int], list[float]], theirs: dict[tuple[str, int], list[float]]
-) -> list[list[float]]:
-    """Mean and 95% bootstrap interval of the differences, pairs drawn within each data set."""
-    names = sorted({name for name, _ in ours})
-    pairs = [
-        np.array([np.subtract(ours[key], theirs[key]) for key in ours if key[0] == name])
-        for name in names
-    ]
-    generator = np.random.default_rng(0)
-    drawn = [
-        rows[generator.integers(len(rows), size=(RESAMPLES, len(rows)))].mean(axis=1)
-        for rows in pairs
-    ]
-    means = np.mean([rows.mean(axis=0) for rows in pairs], axis=0)
-    low, high = np.quantile(np.mean(drawn, axis=0), (0.025, 0.975), axis=0)
-    return np.stack([means, low, high], axis=1).round(4).tolist()  # type: ignore[no-any-return]
 
 
 def show(found: dict[str, Any]) -> None:
@@ -204,7 +167,7 @@ def main() -> None:
         for seed in range(first, last)
         for name in args.datasets.split(",")
     ]
-    found = summary(collected(cells, args.cells, args.processes), args.evaluations)
+    found = summary(collected(cells, ran, args.cells, args.processes), args.evaluations)
     show(found)
     from machine import facts
 

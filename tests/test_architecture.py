@@ -15,7 +15,6 @@ FLOORS: list[list[str]] = [
         "errors",
         "values",
         "domains",
-        "priors",
         "ranges",
         "conditions",
         "narrowing",

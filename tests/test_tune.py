@@ -103,8 +103,7 @@ def test_arguments_that_cannot_be_are_all_named() -> None:
         "objective is a function of a configuration, not 3",
         "space is a SearchSpace or a mapping of names to ranges, not ['x']",
         "seed must be a whole number of at least 0; got -1",
-        "method is 'auto', 'ax', 'sobol', 'random' or an Ax GenerationStrategy, not 'sobl' "
-        "(did you mean 'sobol'?)",
+        "method: 'sobl' is not one of auto, ax, sobol, random (did you mean 'sobol'?)",
     )
 
 

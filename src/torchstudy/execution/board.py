@@ -33,7 +33,7 @@ class Board:
 
     def refresh(self) -> None:
         """Read the trainings again."""
-        self.trainings, self._groups, self._paused = {}, {}, set()
+        self.trainings, self._groups, self._paused, self._searched = {}, {}, set(), {}
         for training in self.ledger.trainings(self.study):
             self._note(training)
 

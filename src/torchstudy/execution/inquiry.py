@@ -47,6 +47,7 @@ class Inquiry:
     ladder: Ladder = field(init=False)
     spaces: dict[str, SearchSpace] = field(init=False)
     _pointless: dict[str, int] = field(default_factory=dict)  # results at which nothing was to do
+    _settled: dict[str, tuple[tuple[int, int], bool]] = field(default_factory=dict)
     _curves: dict[tuple[str, int], tuple[int, dict[int, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -65,9 +66,10 @@ class Inquiry:
         """
         wanted = [family for family in self.families if self.is_open(family)]
         for family in sorted(wanted, key=self.legs.count):
-            legs, unended = self.legs.of(family), list(self.legs.unended(family))
-            known = self._known(family, legs, unended)
-            if known is not None:
+            unended = list(self.legs.unended(family))
+            if self._may_ask(family, len(unended)):
+                legs = self.legs.of(family)
+                known = self._known(family, legs, unended)
                 settled = {leg.decision.number for leg in known}
                 numbers = (leg.decision.number for leg in legs)
                 return Asked(
@@ -120,19 +122,26 @@ class Inquiry:
         """
         return self.num_workers + self.num_workers // (2 * len(self.study.families))
 
-    def _known(self, family: str, legs: list[Leg], unended: list[Leg]) -> list[Leg] | None:
-        """The legs whose results the next decision may know; None while it has to wait."""
-        if len(legs) < num_initial(self.spaces[family]) and not self._is_closing(family):
+    def _may_ask(self, family: str, num_unended: int) -> bool:
+        """Whether the next decision can be made now, or has to wait for results."""
+        if self._is_closing(family):
+            num_ended = self.legs.count(family) - num_unended
+            is_worth_it = self._pointless.get(family) != num_ended
+            return num_unended < self.num_workers and is_worth_it
+        return self._is_early(family) or num_unended <= self.lag
+
+    def _known(self, family: str, legs: list[Leg], unended: list[Leg]) -> list[Leg]:
+        """The legs whose results the next decision may know."""
+        is_closing = self._is_closing(family)
+        if self._is_early(family) and not is_closing:
             return []
         waits = {leg.decision.number for leg in unended}
-        if self._is_closing(family):
-            num_ended = len(legs) - len(unended)
-            is_worth_it = self._pointless.get(family) != num_ended
-            ended = [leg for leg in legs if leg.decision.number not in waits]
-            return ended if len(unended) < self.num_workers and is_worth_it else None
-        if len(unended) > self.lag:
-            return None
-        return [leg for leg in legs[:-1] if leg.decision.number not in waits]
+        seen = legs if is_closing else legs[:-1]
+        return [leg for leg in seen if leg.decision.number not in waits]
+
+    def _is_early(self, family: str) -> bool:
+        """Whether the next new configuration needs no results."""
+        return self.legs.count(family) < num_initial(self.spaces[family])
 
     def _is_closing(self, family: str) -> bool:
         """Whether no new configuration is to come."""
@@ -148,24 +157,30 @@ class Inquiry:
 
         The leg decided last is left out, as its result may not be known to a question either.
         """
+        if self.study.worthwhile is None:
+            return False
+        state = self.legs.count(family), self._num_ended(family)
+        if self._settled.get(family, (None, False))[0] != state:
+            self._settled[family] = state, self._likely_gain(family) < self.study.worthwhile
+        return self._settled[family][1]
+
+    def _likely_gain(self, family: str) -> float:
+        """What the trials that are left would bring in 9 of 10 cases; infinite if not known yet."""
         most = int(min(self.study.trials, self.spaces[family].size))
         num_left = most - len(self.board.trials[family])
-        if self.study.worthwhile is None or num_left <= 0:
-            return False
         sign, legs = self.study.objective.sign, self.legs.of(family)[:-1]
         proposed = [leg.decision for leg in legs if leg.decision.origin == "model"][-LATEST:]
         known = [self.legs.training(leg) for leg in legs if self.legs.is_ended(leg)]
         values = [sign * t.valid(self.study.objective) for t in known if t is not None]
         values = [value for value in values if math.isfinite(value)]
-        if len(proposed) < LATEST or not values:
-            return False
-        gain = likely_gain(
+        if num_left <= 0 or len(proposed) < LATEST or not values:
+            return math.inf
+        return likely_gain(
             [sign * decision.value for decision in proposed],
             [decision.spread for decision in proposed],
             best=max(values),
             count=num_left,
         )
-        return gain < self.study.worthwhile
 
     def _num_ended(self, family: str) -> int:
         return self.legs.count(family) - sum(1 for _ in self.legs.unended(family))

@@ -31,10 +31,8 @@ class Legs:
 
     def of(self, family: str) -> list[Leg]:
         """All legs of a family, by decision."""
-        return [
-            Leg(decision=decision, trial=trial, until=decision.until or self.epochs)
-            for decision, trial in self._decided(family)
-        ]
+        decided = self.board.decided[family]
+        return [self._leg(family, decision, number) for decision, number in decided]
 
     def count(self, family: str) -> int:
         """How many decisions there are."""
@@ -46,8 +44,7 @@ class Legs:
         front = self._front.get(family, 0)
         for place in range(front, len(decided)):
             decision, number = decided[place]
-            trial = self.board.trials[family][number]
-            leg = Leg(decision=decision, trial=trial, until=decision.until or self.epochs)
+            leg = self._leg(family, decision, number)
             if not self.is_ended(leg):
                 if number < self.trials or self.training(leg) is not None:
                     yield leg
@@ -73,6 +70,6 @@ class Legs:
             training for training in self.board.searched(family) if training.is_resting(self.epochs)
         ]
 
-    def _decided(self, family: str) -> Iterator[tuple[Decision, Trial]]:
-        for decision, number in self.board.decided[family]:
-            yield decision, self.board.trials[family][number]
+    def _leg(self, family: str, decision: Decision, number: int) -> Leg:
+        trial = self.board.trials[family][number]
+        return Leg(decision=decision, trial=trial, until=decision.until or self.epochs)

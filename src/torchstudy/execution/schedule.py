@@ -116,22 +116,17 @@ class Schedule:
 
     def num_left(self, family: str) -> int:
         """How many trainings of a family are to come; while the search goes on, at most."""
-        ended = [t for t in self.board.searched(family) if self._is_tried(t)]
         confirmed = {t.key for t in self.board.confirmed(family) if t.status.is_final}
         if self.search_is_over:
             keys = {key for key in self.confirmations() if key.family == family}
             return len(keys - confirmed)
         count, num_seeds = self.study.confirm or (0, 0)
-        most = int(min(self.study.trials, self.inquiry.spaces[family].size))
-        trials = max(0, most - len(ended))
-        return trials + max(0, (count + 1) * num_seeds - len(confirmed))
+        return self._trials_left(family) + max(0, (count + 1) * num_seeds - len(confirmed))
 
     def effort_left(self, family: str) -> float:
         """As `num_left`, in trainings of full length: most of a search are shorter."""
-        most, ladder = self.num_left(family), self.inquiry.ladder
-        ended = [t for t in self.board.searched(family) if self._is_tried(t)]
-        trials = int(min(self.study.trials, self.inquiry.spaces[family].size)) - len(ended)
-        if self.search_is_over or trials <= 0:
+        most, trials, ladder = self.num_left(family), self._trials_left(family), self.inquiry.ladder
+        if self.search_is_over or not trials:
             return float(most)
         return most - trials + expected_epochs(ladder, trials) / ladder.top
 
@@ -139,6 +134,12 @@ class Schedule:
         """The key under which the search trains a trial."""
         seed = derive(self.study.seed, family, number, "search")
         return TrainingKey(family=family, number=number, seed=seed)
+
+    def _trials_left(self, family: str) -> int:
+        """How many trials may still come to their end or to a rung, whether begun or not."""
+        ended = [t for t in self.board.searched(family) if self._is_tried(t)]
+        most = int(min(self.study.trials, self.inquiry.spaces[family].size))
+        return max(0, most - len(ended))
 
     def _is_tried(self, training: Training) -> bool:
         """Whether it is at its end, or waits at a rung."""

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from torchstudy.report.axes import label, line_axis
-from torchstudy.report.figures import blank
+from torchstudy.report.figures import blank, line_of_equality
 from torchstudy.report.formats import quantity, shortened
 from torchstudy.report.looks import HEAT, Look, class_look
 
@@ -61,15 +61,7 @@ def predicted(table: pd.DataFrame, target: str, look: Look) -> go.Figure:
     low, high = min(*true, *found), max(*true, *found)
     pad = 0.04 * (high - low) or 1.0
     ends = [low - pad, high + pad]
-    figure.add_trace(
-        go.Scatter(
-            x=ends,
-            y=ends,
-            mode="lines",
-            line={"color": "var(--muted)", "dash": "dash", "width": 1.5},
-            hoverinfo="skip",
-        )
-    )
+    figure.add_trace(line_of_equality(ends))
     figure.add_trace(
         go.Scatter(
             x=true,

@@ -1,6 +1,6 @@
 """From a table to a figure: one function per picture, colours left to the page."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -155,6 +155,18 @@ def drawable(figure: go.Figure) -> dict[str, Any]:
     """The figure as plotly.js takes it, with the settings of every figure on the page."""
     drawn = figure.to_plotly_json()
     return {"data": drawn["data"], "layout": drawn["layout"], "config": CONFIG}
+
+
+def line_of_equality(ends: Sequence[float]) -> go.Scatter:
+    """The dashed line on which both axes have the same value, from end to end."""
+    return go.Scatter(
+        x=list(ends),
+        y=list(ends),
+        mode="lines",
+        line={"color": "var(--muted)", "dash": "dash", "width": 1.5},
+        hoverinfo="skip",
+        showlegend=False,
+    )
 
 
 def blank(height: int) -> go.Figure:

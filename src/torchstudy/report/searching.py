@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from torchstudy.analysis.searching import by_origin, epochs_spent, expectations, inside
 from torchstudy.report.axes import Scale, label, scale_of
-from torchstudy.report.figures import blank
+from torchstudy.report.figures import blank, line_of_equality
 from torchstudy.report.formats import ABSENT, called, counted, joined
 from torchstudy.report.looks import Look
 from torchstudy.report.sections import Content, Table
@@ -52,17 +52,7 @@ def foreseen(expected: pd.DataFrame, scale: Scale, looks: Mapping[str, Look]) ->
     figure = blank(380)
     values = [*expected["expected"], *expected["at_the_end"]]
     places = [place for value in values if (place := scale.place(value)) is not None]
-    ends = [min(places), max(places)]
-    figure.add_trace(
-        go.Scatter(
-            x=ends,
-            y=ends,
-            mode="lines",
-            line={"color": "var(--muted)", "dash": "dash", "width": 1.5},
-            hoverinfo="skip",
-            showlegend=False,
-        )
-    )
+    figure.add_trace(line_of_equality([min(places), max(places)]))
     for family, look in looks.items():
         own = expected[expected["family"] == family]
         if own.empty:

@@ -1,4 +1,4 @@
-"""Tuning a function over a search space, without any model: `tune(objective, space)`."""
+"""Tuning any function over a search space, no networks involved: `tune(objective, space)`."""
 
 import math
 import time
@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torchstudy.analysis.tables import frame
-from torchstudy.errors import RunError, SpaceError, StudyError, did_you_mean
+from torchstudy.checking import method_problems
+from torchstudy.errors import RunError, SpaceError, StudyError
 from torchstudy.records import METHODS, Direction, Objective, Status
 from torchstudy.search.proposer import decide
 from torchstudy.search.questions import Proposal, Question, SearchOver
@@ -126,17 +127,9 @@ def _check(
         problems.append(f"trials must be a whole number of at least 1; got {trials!r}")
     if not is_integer(seed) or seed < 0:
         problems.append(f"seed must be a whole number of at least 0; got {seed!r}")
-    if method not in METHODS and not _is_strategy(method):
-        known = ", ".join(repr(name) for name in METHODS)
-        hint = did_you_mean(method, METHODS)
-        problems.append(f"method is {known} or an Ax GenerationStrategy, not {method!r}{hint}")
+    problems += method_problems(method, METHODS)
     if problems:
         raise StudyError(problems)
-
-
-def _is_strategy(method: object) -> bool:
-    """Told by its name, so that Ax is imported only where it is asked."""
-    return any(kind.__name__ == "GenerationStrategy" for kind in type(method).__mro__)
 
 
 def _tried(objective: Callable[[Config], float], config: Config) -> Row:

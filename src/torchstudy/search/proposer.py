@@ -180,7 +180,7 @@ def _new_trial(question: Question) -> Proposal:
         if config not in question.known:
             return _beginning(question, config, origin)
     if origin == "model":
-        found = _by_ax(question) if _is_ax(question) else _by_model(question)
+        found = _by_ax(question) if question.asks_ax else _by_model(question)
         if isinstance(found, Proposal):
             return found
         note = found
@@ -210,13 +210,9 @@ def _origin(question: Question) -> str:
 
 def _num_usable(question: Question) -> int:
     """How many values the model would have."""
-    if not _is_ax(question):
+    if not question.asks_ax:
         return sum(len(trial.values) for trial in question.tried)
     return sum(trial.state == "completed" for trial in question.tried)
-
-
-def _is_ax(question: Question) -> bool:
-    return question.method == "ax" or question.strategy is not None
 
 
 def _beginning(question: Question, config: Config, origin: str, note: str = "") -> Proposal:
