@@ -129,7 +129,7 @@ def _confirmed(
     began = BEGAN + timedelta(seconds=20 * len(searched))
     for family in FAMILIES:
         own = [training for training in searched if training.trial.family == family.__name__]
-        for trial in candidates(own, study.objective, count):
+        for trial in candidates(own, study.objectives, count):
             for seed in confirmation_seeds(study.seed, num_seeds):
                 key = TrainingKey(family=family.__name__, number=trial.number, seed=seed)
                 row, curve = _training(

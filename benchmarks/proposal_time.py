@@ -110,8 +110,8 @@ def optuna_gp(space: SearchSpace, known: Known) -> Callable[[int], object]:
 
 def ax(space: SearchSpace, known: Known) -> Callable[[int], object]:
     """Ax's client with the strategy that it chooses by itself, told the same results."""
-    client = space.ax_client("time", MAXIMISED, seed=0)
-    attach(client, space, MAXIMISED, known)
+    client = space.ax_client("time", [MAXIMISED], seed=0)
+    attach(client, space, [MAXIMISED], [(config, [value]) for config, value in known])
 
     def ask(repeat: int) -> object:
         with quiet_ax():

@@ -49,7 +49,7 @@ with reading(reports, None) as opened:
 for family in study.families:
     own = [training for training in searched if training.key.family == family.__name__]
     place = reports / "big" / f"{family.__name__}.ax.json"
-    write_experiment(place, "big", study.space_of(family), study.objective, own)
+    write_experiment(place, "big", study.space_of(family), study.objectives, own)
 """
 LIMITS = {120: (None, 3.0), 5_000: (10.0, 6.0)}  # processor seconds, MB
 ONCE = 5_000  # trials from which one repeat is enough

@@ -41,7 +41,7 @@ def own(evaluate: Evaluate, space: SearchSpace, trials: int, seed: int, method: 
 
 def ax(evaluate: Evaluate, space: SearchSpace, trials: int, seed: int) -> None:
     """Ax's client with the strategy that it chooses by itself."""
-    client = space.ax_client("table", MAXIMISED, seed=seed)
+    client = space.ax_client("table", [MAXIMISED], seed=seed)
     for _ in range(trials):
         with quiet_ax():
             [(index, values)] = client.get_next_trials(max_trials=1).items()

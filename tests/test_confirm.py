@@ -41,25 +41,25 @@ def test_the_best_configurations_and_always_the_recipe_are_confirmed() -> None:
     values = {0: 0.5, 1: 0.9, 2: 0.7, 3: 0.95}
     trainings = [training(n, {"valid_accuracy": value}) for n, value in values.items()]
     trainings.append(training(4, {"valid_accuracy": 0.99}, status=Status.DIVERGED))
-    assert [trial.number for trial in candidates(trainings, ACCURACY, 2)] == [3, 1, 0]
-    assert [trial.number for trial in candidates(trainings, ACCURACY, 9)] == [3, 1, 2, 0]
+    assert [trial.number for trial in candidates(trainings, [ACCURACY], 2)] == [3, 1, 0]
+    assert [trial.number for trial in candidates(trainings, [ACCURACY], 9)] == [3, 1, 2, 0]
 
 
 def test_losses_rank_the_other_way() -> None:
     trainings = [training(n, {"valid_loss": value}) for n, value in enumerate([0.1, 0.3, 0.2])]
-    assert [trial.number for trial in candidates(trainings, LOSS, 2)] == [0, 2]
+    assert [trial.number for trial in candidates(trainings, [LOSS], 2)] == [0, 2]
 
 
 def test_equal_values_go_to_the_earlier_trial() -> None:
     trainings = [training(n, {"valid_accuracy": 0.5}) for n in (3, 1, 2)]
-    assert [trial.number for trial in candidates(trainings, ACCURACY, 2)] == [1, 2]
+    assert [trial.number for trial in candidates(trainings, [ACCURACY], 2)] == [1, 2]
 
 
 def test_between_equal_accuracies_the_lower_loss_goes_first() -> None:
     trainings = [
         training(n, {"valid_accuracy": 0.5, "valid_loss": loss}) for n, loss in ((1, 0.9), (2, 0.3))
     ]
-    assert [trial.number for trial in candidates(trainings, ACCURACY, 1)] == [2]
+    assert [trial.number for trial in candidates(trainings, [ACCURACY], 1)] == [2]
 
 
 def group(

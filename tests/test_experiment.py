@@ -51,7 +51,7 @@ def test_every_status_has_its_counterpart_in_ax(
 ) -> None:
     path = tmp_path / "CNN.ax.json"
     objective = Objective(metric="accuracy", direction="maximize")
-    write_experiment(path, "s/CNN", SPACE, objective, [training(0, status, metrics)])
+    write_experiment(path, "s/CNN", SPACE, [objective], [training(0, status, metrics)])
     with quiet_ax():
         from ax.api.client import Client
 

@@ -62,7 +62,7 @@ def test_a_plain_client_with_the_node_gets_what_the_search_decides() -> None:
     with quiet_ax():
         from torchstudy.search.node import generation_strategy
 
-        client = SPACE.ax_client("node", ACCURACY, seed=0)
+        client = SPACE.ax_client("node", [ACCURACY], seed=0)
         client.set_generation_strategy(generation_strategy(SPACE, ACCURACY, seed=3, trials=20))
         found = []
         for number in range(11):

@@ -480,7 +480,7 @@ def plain(domain: Domain) -> Domain:
 @given(spaces(), st.integers(0, 2**32 - 1))
 @quicker
 def test_ax_accepts_every_space_and_its_samples(space: SearchSpace, seed: int) -> None:
-    search_space = space.ax_client("study/family", OBJECTIVE)._experiment.search_space
+    search_space = space.ax_client("study/family", [OBJECTIVE])._experiment.search_space
     assert set(search_space.parameters) == set(space.dimensions)
     for name, parameter in search_space.parameters.items():
         assert_same_parameter(parameter, space.domains[name])
@@ -508,7 +508,7 @@ def assert_same_parameter(parameter: Any, domain: Domain) -> None:
 
 @pytest.mark.slow  # the first test to import ax waits several seconds for it
 def test_ax_is_told_of_nested_conditions() -> None:
-    client = nested().ax_client("study/family", OBJECTIVE, seed=0)
+    client = nested().ax_client("study/family", [OBJECTIVE], seed=0)
     parameters = client._experiment.search_space.parameters
     assert client._experiment.name == "study/family"
     assert parameters["norm"].dependents == {"batch": ["gate"], "none": ["groups"]}
@@ -520,7 +520,7 @@ def test_ax_is_told_of_nested_conditions() -> None:
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 def test_ax_is_told_which_way_is_better(direction: Any) -> None:
     objective = Objective(metric="score", direction=direction)
-    config = nested().ax_client("a", objective)._experiment.optimization_config
+    config = nested().ax_client("a", [objective])._experiment.optimization_config
     assert config.objective.minimize is (direction == "minimize")
     assert list(config.metric_names) == ["score"]
 

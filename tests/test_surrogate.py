@@ -20,6 +20,7 @@ from torchstudy.search import gaussian
 from torchstudy.search.acquisition import best_point, log_expected_improvement
 from torchstudy.search.cube import Cube
 from torchstudy.search.gaussian import Data, Process, Scales, fitted
+from torchstudy.search.several import Surrogates
 from torchstudy.search.surrogate import Surrogate
 from torchstudy.search.tried import Tried
 from torchstudy.search.warping import Warp
@@ -156,13 +157,22 @@ def test_warping_can_be_undone_and_cuts_off_what_is_far_below() -> None:
     assert warp.warped(values[:30]).std() > 0.5
 
 
-def test_the_expected_value_is_the_mean_of_what_unwarped_draws_would_give() -> None:
+def test_the_expected_value_is_the_middle_of_what_unwarped_draws_would_give() -> None:
     generator = np.random.default_rng(0)
     warp = Warp.of(np.exp(generator.normal(size=200)))
     draws = warp.unwarped(0.3 + 0.2 * generator.normal(size=200_000))
-    mean, spread = warp.moments(0.3, 0.2)
-    assert mean == pytest.approx(draws.mean(), rel=0.01)
-    assert spread == pytest.approx(draws.std(), rel=0.02)
+    middle, spread = warp.middle(0.3, 0.2)
+    low, median, high = np.quantile(draws, [0.1587, 0.5, 0.8413])
+    assert middle == pytest.approx(median, rel=0.01)
+    assert spread == pytest.approx((high - low) / 2, rel=0.02)
+
+
+def test_where_the_transform_ends_nothing_infinite_is_expected() -> None:
+    warp = Warp.of(1 - np.exp(-np.linspace(0.0, 9.0, 40)))
+    for place in np.linspace(-60.0, 60.0, 13):
+        middle, spread = warp.middle(float(place), 30.0)
+        assert not math.isinf(middle)
+        assert not math.isinf(spread)
 
 
 def test_snapped_points_are_those_of_real_configurations() -> None:
@@ -265,7 +275,7 @@ def test_less_is_better_where_the_objective_is_a_loss() -> None:
     asked = replace(question(tried), objective=loss)
     surrogate = Surrogate.of(asked)
     assert surrogate.expected(configs[2])[0] < surrogate.expected(configs[8])[0]
-    point = best_point(asked, surrogate)
+    point = best_point(asked, Surrogates((surrogate,)))
     assert point is not None
     assert abs(point[SPACE.dimensions.index("learning_rate")] - 0.25) < 0.2
 
@@ -290,7 +300,7 @@ def test_a_prior_draws_proposals_and_is_forgotten_as_trials_come_in() -> None:
         configs = [space.from_unit(place.tolist()) for place in places]
         tried = [waiting(n, c, 1 - (float(c["a"]) - 0.8) ** 2) for n, c in enumerate(configs)]
         asked = replace(question(tried), space=space)
-        point = best_point(asked, Surrogate.of(asked))
+        point = best_point(asked, Surrogates.of(asked))
         assert point is not None
         return float(point[0])
 

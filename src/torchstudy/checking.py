@@ -13,6 +13,8 @@ from torchstudy.space import SearchSpace
 from torchstudy.values import is_integer, is_number
 
 LONGEST_NAME = 100  # letters of a family's name
+MOST_OBJECTIVES = 4  # the boxes that a hypervolume is made of grow with the power of their number
+SHORT_NAMES = {"latency": "latency_p50"}  # of objectives
 
 
 def changes_for(family: type[Family], space: Mapping[str, object]) -> dict[str, object]:
@@ -71,14 +73,37 @@ def family_problems(families: object) -> Iterator[str]:
 
 
 def objective_problems(
-    maximize: str | None, minimize: str | None, families: Sequence[type[Family]]
+    maximize: object, minimize: object, families: Sequence[type[Family]]
 ) -> Iterator[str]:
     """Why these families cannot be compared by what is to be maximized or minimized."""
-    given = [name for name in (maximize, minimize) if name is not None]
-    if len(given) != 1:
-        yield 'objective: give one of maximize= and minimize=, such as maximize="accuracy"'
+    for field, given in (("maximize", maximize), ("minimize", minimize)):
+        if not _is_names(given):
+            yield f"{field}: must be the name of a metric, or a list of some; got {given!r}"
+            return
+    names = [*metrics_of(maximize), *metrics_of(minimize)]
+    if not names:
+        yield 'objective: give maximize= or minimize=, such as maximize="accuracy"'
         return
-    yield from incomparable(families, given[0])
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"objective: {name} is given twice"
+    if len(names) > MOST_OBJECTIVES:
+        yield f"objective: at most {MOST_OBJECTIVES} can be traded off; got {len(names)}"
+    for name in names:
+        yield from incomparable(families, name)
+
+
+def metrics_of(given: object) -> list[str]:
+    """The metrics that `maximize` or `minimize` names, none for what is no name."""
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, Sequence):
+        return []
+    return [SHORT_NAMES.get(name, name) for name in names if isinstance(name, str)]
+
+
+def _is_names(given: object) -> bool:
+    if given is None or isinstance(given, str):
+        return True
+    return isinstance(given, Sequence) and all(isinstance(name, str) for name in given)
 
 
 def budget_problems(
@@ -97,8 +122,10 @@ def budget_problems(
         )
 
 
-def gain_problems(worthwhile: object) -> Iterator[str]:
+def gain_problems(worthwhile: object, maximize: object, minimize: object) -> Iterator[str]:
     """What is no gain that a search could stop at."""
+    if worthwhile is not None and len(metrics_of(maximize) + metrics_of(minimize)) > 1:
+        yield "worthwhile: is a gain of one objective; leave it out where there are several"
     is_gain = is_number(worthwhile) and 0 < worthwhile < float("inf")
     if worthwhile is not None and not is_gain:
         yield f"worthwhile: must be a number above 0 or None; got {worthwhile!r}"

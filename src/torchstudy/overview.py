@@ -3,7 +3,7 @@
 import ast
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,7 @@ def frame_lines(table: "pd.DataFrame", width: int) -> tuple[list[str], list[list
     """
     shown = table.drop(columns=["study", "worker", "started"], errors="ignore")
     names = [name for name in shown.columns if not name.startswith(SCORES)]
-    place = next((i for i, name in enumerate(names) if name in AFTER_SCORES), len(names))
+    place = next((i for i, name in enumerate(names) if _is_after_scores(name)), len(names))
     scores = [name for name in shown.columns if name.startswith(SCORES)]
     scores.sort(key=lambda name: not name.startswith("best_"))
     columns = [
@@ -94,6 +94,10 @@ def frame_lines(table: "pd.DataFrame", width: int) -> tuple[list[str], list[list
     room = max(1, sum(end <= width + GAP for end in ends))
     header, *rows = zip(*columns[:room], strict=True) if columns else ((),)
     return list(header), [list(row) for row in rows], [column[0] for column in columns[room:]]
+
+
+def _is_after_scores(name: str) -> bool:
+    return name in AFTER_SCORES or name.startswith("config.")
 
 
 def best_models(
@@ -150,8 +154,20 @@ def summary_lines(results: "Results") -> list[str]:
             f"  {row['family']:<20} test {metric} {row['mean']:.4f} {interval}  "
             f"trial {row['trial']}, {row['seeds']} seeds"
         )
+    if len(results.objectives) > 1:
+        lines += ["", *_traded_off(results)]
     folder = results.folder
     return [*lines, "", f"report: {folder / 'report.html'}", f"models: {folder / 'best'}"]
+
+
+def _traded_off(results: "Results") -> Iterator[str]:
+    """How many trials no other beats in every objective, and where they are listed."""
+    from torchstudy.analysis.front import front
+
+    names = " and ".join(f"{each.direction} {each.metric}" for each in results.objectives)
+    count, study = len(front(results)), results.summary["study"]
+    are = "trial is" if count == 1 else "trials are"
+    yield f"{count} {are} beaten by no other ({names}): optimize table {study} --what front"
 
 
 def _standing(ledger: Ledger | None, state: StudyState) -> tuple[str, str, str]:

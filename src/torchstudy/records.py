@@ -71,8 +71,8 @@ class Decision:
 
     Decisions of a family are counted from 0. Those in `pending` came before, and their results were
     not known to this one. `value` and `spread` are what was expected of the objective after the
-    last epoch (mean and standard deviation), `seconds` what this part of the training was expected
-    to take; NaN where no model was asked.
+    last epoch (median, and half the width of the middle 68%), `seconds` what this part of the
+    training was expected to take; NaN where no model was asked.
     """
 
     number: int
@@ -180,8 +180,11 @@ class Training:
         return self.status is Status.PAUSED and until < full and self.epochs >= until
 
     def valid(self, objective: Objective) -> float:
-        """The objective on the valid split at the best epoch; NaN when there is none."""
-        return self.metrics.get(f"valid_{objective.metric}", float("nan"))
+        """An objective on the valid split at the best epoch, or a cost; NaN when there is none."""
+        cost = self.metrics.get(objective.metric, math.nan)
+        if objective.metric == "parameters" and self.parameters:
+            cost = float(self.parameters)
+        return self.metrics.get(f"valid_{objective.metric}", cost)
 
 
 TRIAL_COLUMNS: dict[str, str] = {
@@ -264,8 +267,13 @@ PROPOSAL_COLUMNS: dict[str, str] = {
 }
 """`proposals`: one row per decision of the search, to train a trial from epoch `after` (0: a new
 one) until epoch `until`. `pending` lists the decisions whose results were not known, `expected` and
-`spread` what was expected of the objective after the last epoch (mean, standard deviation).
+`spread` what was expected of the objective after the last epoch (median, and half the width of the
+middle 68%), of several objectives of the first.
 `seen` is the objective of the best epoch up to `until`, `at_the_end` that of a completed trial."""
+
+FRONT_COLUMNS: dict[str, str] = {"study": "string", "family": "string", "trial": "Int64"}
+"""`front`: the completed trials that no other beats in all objectives, the first objective's best
+first; then one column per objective, `valid_<metric>` or a cost, and `config.<name>`."""
 
 LATER_COLUMNS = ("environment", "precision", *SECONDS)
 """Columns that results of earlier versions may lack; they are read as empty."""

@@ -191,15 +191,17 @@ class SearchSpace:
                 configs.append(RangeParameterConfig(name, bounds, kind, scaling=scaling))
         return configs
 
-    def ax_client(self, name: str, objective: Objective, *, seed: int | None = None) -> "Client":
-        """An Ax client, in memory, whose experiment has this space and this objective."""
-        sign = "" if objective.direction == "maximize" else "-"
+    def ax_client(
+        self, name: str, objectives: Sequence[Objective], *, seed: int | None = None
+    ) -> "Client":
+        """An Ax client, in memory, whose experiment has this space and these objectives."""
+        goals = [f"{'' if each.sign > 0 else '-'}{each.metric}" for each in objectives]
         with quiet_ax():
             from ax.api.client import Client
 
             client = Client(random_seed=seed)
             client.configure_experiment(self.to_ax(), name=name)
-            client.configure_optimization(f"{sign}{objective.metric}")
+            client.configure_optimization(", ".join(goals))
         return client
 
     @classmethod

@@ -6,13 +6,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from torchstudy import checking
-from torchstudy.checking import changes_for
+from torchstudy.checking import changes_for, metrics_of
 from torchstudy.data.images import Images
 from torchstudy.data.spec import DataSpec
 from torchstudy.errors import StudyError, did_you_mean
 from torchstudy.families.base import Family, domains_with_training
 from torchstudy.fitting import config_problems, instantiate, misfits
-from torchstudy.records import METHODS, Objective
+from torchstudy.records import COSTS, METHODS, Objective
 from torchstudy.space import Config, SearchSpace
 from torchstudy.training.compute import DEVICES, PRECISIONS
 
@@ -28,7 +28,10 @@ class Study:
         data: a name (`digits`, `fashion-mnist`), a folder or archive of images, a function, or
             `Images(...)` with sizes and splits.
         families: the kinds of models to compare.
-        maximize, minimize: the metric that decides; exactly one of the two.
+        maximize, minimize: the metric that decides, one of the two; or several, as lists. Of
+            several the search looks for configurations that no other beats in all of them; the
+            first that is learned (no cost of the network) decides between epochs and is confirmed.
+            What a network costs are the names of `limits`; `latency` stands for latency_p50.
         space: hyperparameters to narrow (`Float`, `Int`, `Choice`, Ax configs) or to fix (a value),
             by name for all families that have it, or as `"CNN.width"` for one.
         trials: configurations per family, in all.
@@ -57,8 +60,8 @@ class Study:
 
     data: Any
     families: Sequence[type[Family]]
-    maximize: str | None = None
-    minimize: str | None = None
+    maximize: str | Sequence[str] | None = None
+    minimize: str | Sequence[str] | None = None
     space: Mapping[str, object] = field(default_factory=dict)
     trials: int = 20
     epochs: int = 27
@@ -85,11 +88,17 @@ class Study:
 
     @property
     def objective(self) -> Objective:
-        """The metric that decides, and its direction."""
-        if self.maximize is not None:
-            return Objective(metric=self.maximize, direction="maximize")
-        assert self.minimize is not None
-        return Objective(metric=self.minimize, direction="minimize")
+        """The metric that decides, and its direction; of several the first."""
+        return self.objectives[0]
+
+    @property
+    def objectives(self) -> list[Objective]:
+        """Every objective: first those that are learned, then what the network costs."""
+        given = [
+            *(Objective(metric=m, direction="maximize") for m in metrics_of(self.maximize)),
+            *(Objective(metric=m, direction="minimize") for m in metrics_of(self.minimize)),
+        ]
+        return sorted(given, key=lambda objective: objective.metric in COSTS)
 
     @property
     def method_name(self) -> str:
@@ -126,7 +135,8 @@ class Study:
         """Raise StudyError with every configuration bound or choice that cannot work on `data`."""
         problems = []
         for family in self.families:
-            found = list(misfits(family, self.objective.metric, data))
+            metrics = [objective.metric for objective in self.objectives]
+            found = [problem for metric in metrics for problem in misfits(family, metric, data)]
             if not found:
                 for config in self.space_of(family).corners():
                     found += config_problems(instantiate(family, config), data)
@@ -137,7 +147,7 @@ class Study:
     def ax_experiment(self, family: type[Family]) -> "Experiment":
         """The family's space and objective as a real `ax.core.Experiment`, without trials."""
         client = self.space_of(family).ax_client(
-            f"{self.name}/{family.__name__}", self.objective, seed=self.seed
+            f"{self.name}/{family.__name__}", self.objectives, seed=self.seed
         )
         return client._experiment
 
@@ -148,7 +158,7 @@ class Study:
         """
         return {
             "data": self.images.describe(),
-            "objective": {self.objective.direction: self.objective.metric},
+            "objective": self._describe_objectives(),
             "epochs": self.epochs,
             "seed": self.seed,
             **({"limits": dict(self.limits)} if self.limits else {}),
@@ -158,6 +168,14 @@ class Study:
                 family.__name__: self.space_of(family).describe() for family in self.families
             },
         }
+
+    def _describe_objectives(self) -> dict[str, object]:
+        if len(self.objectives) == 1:
+            return {self.objective.direction: self.objective.metric}
+        found: dict[str, list[str]] = {}
+        for objective in self.objectives:
+            found.setdefault(objective.direction, []).append(objective.metric)
+        return dict(found)
 
     def _narrowed(self, family: type[Family]) -> tuple[SearchSpace, tuple[str, ...]]:
         if family not in self._spaces:
@@ -178,7 +196,7 @@ def _problems(study: Study) -> Iterator[str]:
     yield from checking.family_problems(study.families)
     yield from checking.objective_problems(study.maximize, study.minimize, families)
     yield from checking.budget_problems(counts, study.minutes, study.confirm)
-    yield from checking.gain_problems(study.worthwhile)
+    yield from checking.gain_problems(study.worthwhile, study.maximize, study.minimize)
     yield from checking.name_problems(study.name)
     yield from checking.limit_problems(study.limits)
     yield from checking.choice_problems("precision", study.precision, PRECISIONS)

@@ -14,7 +14,7 @@ def likely_gain(
 ) -> float:
     """How far the best of `count` more trials would be above `best`, as a 90% quantile.
 
-    Each is drawn from what was expected of one of the given proposals (mean, standard deviation);
+    Each is drawn from what was expected of one of the given proposals, as a normal distribution;
     larger is better. 0 or more. Deterministic.
     """
     generator = np.random.default_rng(0)

@@ -27,9 +27,8 @@ def by_origin(results: Results) -> pd.DataFrame:
 def expectations(results: Results) -> pd.DataFrame:
     """What was last expected of every completed trial, and what it reached.
 
-    Columns: family, trial, origin, expected and spread (mean, standard deviation), at_the_end, and
-    deviation, the difference in standard deviations. Trials of which nothing was expected are left
-    out.
+    Columns: family, trial, origin, expected and spread (median, half the middle 68%), at_the_end,
+    and deviation, the difference in spreads. Trials of which nothing was expected are left out.
     """
     table = results.proposals
     known = table[table["expected"].notna() & table["spread"].gt(0) & table["at_the_end"].notna()]

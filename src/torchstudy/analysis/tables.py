@@ -73,6 +73,12 @@ class Results:
         return Objective(metric=str(given["metric"]), direction=given["direction"])
 
     @property
+    def objectives(self) -> list[Objective]:
+        """Every objective, the one that decides first."""
+        given = self.summary.get("objectives") or [self.summary["objective"]]
+        return [Objective(metric=str(g["metric"]), direction=g["direction"]) for g in given]
+
+    @property
     def families(self) -> list[str]:
         """Every family declared or tried, in the order of declaration."""
         tried = [str(name) for name in self.trials["family"].dropna()]

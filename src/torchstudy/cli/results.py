@@ -32,7 +32,7 @@ def status(
 def table(
     study: StudyArgument,
     what: Annotated[
-        str, typer.Option(metavar="trials|epochs|confirmation|proposals", help="Which table.")
+        str, typer.Option(metavar="trials|epochs|confirmation|proposals|front", help="Which table.")
     ] = "trials",
     format: Annotated[
         str | None,
@@ -44,7 +44,7 @@ def table(
     reports: Reports = Path("reports"),
     storage: Storage = None,
 ) -> None:
-    """The trials, epochs, confirmations or proposals of a study as a table."""
+    """The trials, epochs, confirmations, proposals or best trade-offs of a study as a table."""
     from torchstudy.execution.outputs import TABLES
     from torchstudy.overview import exported, study_table
     from torchstudy.printing import print_frame, write_out

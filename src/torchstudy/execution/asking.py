@@ -70,9 +70,9 @@ class InlineAsker(Asker):
 
 
 class ProcessAsker(Asker):
-    """Asks Ax in a process that loads it at the first question, while recipes train.
+    """Asks Ax or BoTorch in a process that loads them at the first question, as recipes train.
 
-    Whatever needs no Ax is answered here, at once: our own model takes some hundredths of a second.
+    What needs neither is answered here, at once: our own model takes some hundredths of a second.
     """
 
     def __init__(self) -> None:
@@ -86,8 +86,8 @@ class ProcessAsker(Asker):
     @override
     def ask(self, question: Question) -> None:
         self._question, self._losses = question, 0
-        if question.asks_ax:
-            self._start()  # it loads Ax while the first trials train
+        if question.needs_torch:
+            self._start()  # it loads its libraries while the first trials train
             if needs_model(question):
                 self._send(question)
                 return

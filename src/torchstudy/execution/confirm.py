@@ -22,12 +22,31 @@ def ranked(trainings: Sequence[Training], objective: Objective) -> list[Training
     return sorted((t for t in trainings if t.status is Status.COMPLETED), key=merit)
 
 
-def candidates(trainings: Sequence[Training], objective: Objective, count: int) -> list[Trial]:
-    """The `count` best completed trials of one family, and always its recipe."""
-    order = ranked(trainings, objective)
+def candidates(
+    trainings: Sequence[Training], objectives: Sequence[Objective], count: int
+) -> list[Trial]:
+    """The `count` best completed trials of one family, and always its recipe.
+
+    Of several objectives: the best in the first, then those that no other beats, far from it.
+    """
+    order = ranked(trainings, objectives[0])
+    if len(objectives) > 1:
+        order = _traded_off(order, objectives)
     best = [training.trial for training in order[:count]]
     recipe = [t.trial for t in order if t.trial.origin == "recipe" and t.trial not in best]
     return best + recipe
+
+
+def _traded_off(trainings: Sequence[Training], objectives: Sequence[Objective]) -> list[Training]:
+    """In the order of their Pareto ranks; without those of which an objective is not known."""
+    import numpy as np
+
+    from torchstudy.pareto import taken_in_order
+
+    rows = [[each.sign * training.valid(each) for each in objectives] for training in trainings]
+    known = [place for place, row in enumerate(rows) if all(map(math.isfinite, row))]
+    values = np.array([rows[place] for place in known]).reshape(len(known), len(objectives))
+    return [trainings[known[place]] for place in taken_in_order(values)]
 
 
 def confirmation_seeds(study_seed: int, count: int) -> list[int]:

@@ -18,7 +18,7 @@ from torchstudy.execution.manifest import note_files
 from torchstudy.execution.outputs import Row, write_tables
 from torchstudy.execution.schedule import Schedule
 from torchstudy.failpoints import failpoint
-from torchstudy.records import Training
+from torchstudy.records import Objective, Training
 from torchstudy.report.page import write_report
 from torchstudy.search.experiment import write_experiment
 from torchstudy.study import Study
@@ -36,10 +36,11 @@ LIBRARIES = (
 
 def summary(study: Study, data: ImageData, num_workers: int) -> dict[str, object]:
     """What a report needs beside the tables: `study.json` without the state."""
-    objective = study.objective
+    several = study.objectives
     return {
         "study": study.name,
-        "objective": {"metric": objective.metric, "direction": objective.direction},
+        "objective": _described(study.objective),
+        **({"objectives": list(map(_described, several))} if len(several) > 1 else {}),
         "families": {
             family.__name__: {
                 "description": (family.__doc__ or "").strip().partition("\n")[0],
@@ -85,6 +86,10 @@ def summary(study: Study, data: ImageData, num_workers: int) -> dict[str, object
     }
 
 
+def _described(objective: Objective) -> dict[str, str]:
+    return {"metric": objective.metric, "direction": objective.direction}
+
+
 def write_everything(
     study: Study, data: ImageData, ledger: Ledger, schedule: Schedule, state: str
 ) -> list[str]:
@@ -102,7 +107,7 @@ def write_everything(
         searched = schedule.board.searched(name)
         space = study.space_of(family)
         write_experiment(
-            folder / f"{name}.ax.json", f"{study.name}/{name}", space, study.objective, searched
+            folder / f"{name}.ax.json", f"{study.name}/{name}", space, study.objectives, searched
         )
         failpoint("after-experiment")
         best = next(iter(ranked(searched, study.objective)), None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torchstudy.analysis.outlook import LATEST, likely_gain
 from torchstudy.execution.board import Board
 from torchstudy.execution.legs import Leg, Legs
-from torchstudy.records import Epoch, Objective, Status, Training
+from torchstudy.records import COSTS, Epoch, Objective, Status, Training
 from torchstudy.search.proposer import num_initial
 from torchstudy.search.questions import Question
 from torchstudy.search.rungs import Ladder, ladder_for, without_rungs
@@ -48,7 +48,7 @@ class Inquiry:
     spaces: dict[str, SearchSpace] = field(init=False)
     _pointless: dict[str, int] = field(default_factory=dict)  # results at which nothing was to do
     _settled: dict[str, tuple[tuple[int, int], bool]] = field(default_factory=dict)
-    _curves: dict[tuple[str, int], tuple[int, dict[int, float]]] = field(default_factory=dict)
+    _curves: dict[tuple[str, int], tuple[int, dict[int, Epoch]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         is_auto = self.study.method_name == "auto"
@@ -194,6 +194,7 @@ class Inquiry:
             name=f"{self.study.name}/{family}",
             space=self.spaces[family],
             objective=self.study.objective,
+            further=self.study.objectives[1:],
             ladder=self.ladder,
             trials=self._most(family),
             tried=self._tried(family, legs, known),
@@ -232,7 +233,7 @@ class Inquiry:
                 state="pending",
                 until=leg.until,
             )
-        values = self._values(training)
+        values, further = self._values(training)
         state = _state(training, values) if is_settled else "pending"
         until = self.ladder.top if state == "completed" else leg.until
         most = until if state == "completed" else reached
@@ -242,37 +243,50 @@ class Inquiry:
             state=state,
             until=until,
             values={level: value for level, value in values.items() if level <= most},
+            further={level: row for level, row in further.items() if level <= most},
             cost=work_of(training),
         )
 
-    def _values(self, training: Training) -> dict[int, float]:
-        """The objective of the best epoch up to each rung that was reached.
+    def _values(self, training: Training) -> tuple[dict[int, float], dict[int, tuple[float, ...]]]:
+        """The first objective and the others at the best epoch up to each rung that was reached.
 
         A training that is at its end has reached them all.
         """
         key = training.trial.family, training.trial.number
         known = self._curves.get(key)
         if known is None or known[0] != training.epochs:
-            rows = self.board.epochs(training.key)
-            values = best_until(rows, self.study.objective, self.ladder)
-            known = self._curves[key] = training.epochs, values
-        values = dict(known[1])
-        final = training.valid(self.study.objective)
+            rows = best_until(self.board.epochs(training.key), self.study.objective, self.ladder)
+            known = self._curves[key] = training.epochs, rows
+        first, *others = self.study.objectives
+        values = {level: row.valid(first) for level, row in known[1].items()}
+        further = {
+            level: tuple(seen(training, row, objective) for objective in others)
+            for level, row in known[1].items()
+        }
+        final = training.valid(first)
         if training.status is Status.COMPLETED and math.isfinite(final):
-            rest = (level for level in self.ladder.levels if level >= training.epochs)
-            values |= dict.fromkeys(rest, final)
-        return values
+            for level in self.ladder.levels:
+                if level >= training.epochs:
+                    values[level] = final
+                    further[level] = tuple(training.valid(objective) for objective in others)
+        return values, further if others else {}
 
 
-def best_until(rows: list[Epoch], objective: Objective, ladder: Ladder) -> dict[int, float]:
-    """The objective of the best epoch up to each rung that the rows reach."""
-    best, found = math.nan, dict[int, float]()
+def best_until(rows: list[Epoch], objective: Objective, ladder: Ladder) -> dict[int, Epoch]:
+    """The best epoch up to each rung that the rows reach; none while no epoch has a value."""
+    best: Epoch | None = None
+    found: dict[int, Epoch] = {}
     for row in rows:
-        value = row.valid(objective)
-        best = value if objective.is_better(value, best) else best
-        if row.epoch in ladder.levels:
+        if objective.is_better(row.valid(objective), best.valid(objective) if best else math.nan):
+            best = row
+        if row.epoch in ladder.levels and best is not None:
             found[row.epoch] = best
     return found
+
+
+def seen(training: Training, row: Epoch, objective: Objective) -> float:
+    """An objective after an epoch of a training; what a network costs is that of any epoch."""
+    return training.valid(objective) if objective.metric in COSTS else row.valid(objective)
 
 
 def work_of(training: Training) -> float:

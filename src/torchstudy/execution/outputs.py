@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchstudy.analysis.diagnosis import KEYS, diagnose, diagnoses
+from torchstudy.analysis.front import front_table
 from torchstudy.analysis.tables import frame, write_table
 from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.epochs import epoch_table
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = dict[str, object]
-TABLES = ("trials", "epochs", "confirmation", "proposals")
+TABLES = ("trials", "epochs", "confirmation", "proposals", "front")
 
 
 def training_folder(folder: Path, key: TrainingKey) -> Path:
@@ -47,16 +48,20 @@ def tables(
 ) -> "dict[str, pd.DataFrame]":
     """Those of `TABLES` of a study, as they stand in the ledger."""
     found: dict[str, pd.DataFrame] = {}
-    objective = Objective(**state.summary["objective"])
-    if not {"trials", "epochs", "proposals"}.isdisjoint(names):
+    objectives = objectives_of(state)
+    objective = objectives[0]
+    if not {"trials", "epochs", "proposals", "front"}.isdisjoint(names):
         epochs = epoch_table(state.name, ledger.epoch_texts(state.name))
-        if "trials" in names:
+        if not {"trials", "front"}.isdisjoint(names):
             last_rows, searched = epochs.last_rows(), _ordered(ledger, state, "search")
             rows = [
-                _trial_row(state.name, t, last_rows.get(t.key, {}), objective) for t in searched
+                _trial_row(state.name, t, last_rows.get(t.key, {}), objectives) for t in searched
             ]
             trials = frame(rows, TRIAL_COLUMNS)
-            found["trials"] = trials.assign(diagnosis=_sentences(trials, epochs.table))
+            if "trials" in names:
+                found["trials"] = trials.assign(diagnosis=_sentences(trials, epochs.table))
+            if "front" in names:
+                found["front"] = front_table(trials, objectives)
         if "epochs" in names:
             found["epochs"] = epochs.table
         if "proposals" in names:
@@ -70,6 +75,12 @@ def tables(
     return found
 
 
+def objectives_of(state: StudyState) -> list[Objective]:
+    """Every objective of a study, the one that decides first."""
+    given = state.summary.get("objectives") or [state.summary["objective"]]
+    return [Objective(**each) for each in given]
+
+
 def _ordered(ledger: Ledger, state: StudyState, purpose: Purpose) -> list[Training]:
     """The trainings of a purpose, the families in the study's order."""
     families = list(state.summary["families"])
@@ -79,8 +90,9 @@ def _ordered(ledger: Ledger, state: StudyState, purpose: Purpose) -> list[Traini
 
 
 def write_tables(ledger: Ledger, state: StudyState, folder: Path) -> None:
-    """Write the tables as Parquet and CSV, and `study.json`."""
-    for name, table in tables(ledger, state).items():
+    """Write the tables as Parquet and CSV, and `study.json`; the front of several objectives."""
+    names = TABLES if len(objectives_of(state)) > 1 else TABLES[:-1]
+    for name, table in tables(ledger, state, names).items():
         write_table(table, folder / name)
         failpoint("amid-tables")
     write_json(folder / "study.json", {**state.summary, "state": state.state})
@@ -107,7 +119,7 @@ def _folder_name(key: TrainingKey) -> str:
     return f"{key.number}-{key.seed}"
 
 
-def _trial_row(study: str, training: Training, last: Row, objective: Objective) -> Row:
+def _trial_row(study: str, training: Training, last: Row, objectives: Sequence[Objective]) -> Row:
     trial = training.trial
     config = {f"config.{name}": value for name, value in trial.config.items()}
     return {
@@ -119,7 +131,11 @@ def _trial_row(study: str, training: Training, last: Row, objective: Objective) 
         **{cost: training.metrics.get(cost) for cost in COSTS if cost != "parameters"},
         **config,
         **last,
-        f"best_valid_{objective.metric}": training.valid(objective),
+        **{
+            f"best_valid_{each.metric}": training.valid(each)
+            for place, each in enumerate(objectives)
+            if place == 0 or each.metric not in COSTS
+        },
     }
 
 

@@ -110,7 +110,7 @@ class Schedule:
         count, num_seeds = self.study.confirm
         for family in self.families:
             searched = self.board.searched(family)
-            for trial in candidates(searched, self.study.objective, count):
+            for trial in candidates(searched, self.study.objectives, count):
                 for seed in confirmation_seeds(self.study.seed, num_seeds):
                     yield TrainingKey(family=family, number=trial.number, seed=seed)
 

@@ -9,7 +9,7 @@ from torchstudy.analysis.tables import CONFIG, plain
 from torchstudy.records import Status
 from torchstudy.report import figures, sentences
 from torchstudy.report.axes import scale_of
-from torchstudy.report.formats import called, capital, shortened
+from torchstudy.report.formats import called, capital, metric_of, shortened
 from torchstudy.report.looks import status_words
 from torchstudy.report.provenance import environment_sentences, has_several
 from torchstudy.report.sections import Content, Table
@@ -150,7 +150,10 @@ def _procedure_facts(story: Story) -> list[tuple[str, str]]:
     budget = summary.get("budget") or {}
     minutes = budget.get("minutes")
     return [
-        ("objective", f"{story.objective.direction} {story.metric.words}"),
+        *(
+            ("objective", f"{each.direction} {metric_of(each).words}")
+            for each in story.results.objectives
+        ),
         (
             "search",
             f"{budget.get('trials')} trials per family, up to {budget.get('epochs')} epochs",

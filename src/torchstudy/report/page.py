@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.files import write_text
-from torchstudy.report import details, exhibits, searching, sections, time, trouble
+from torchstudy.report import details, exhibits, searching, sections, time, tradeoffs, trouble
 from torchstudy.report.figures import drawable
 from torchstudy.report.packing import packed, packed_json, plotly_script, policy
 from torchstudy.report.sections import Content
@@ -29,6 +29,7 @@ class Section:
     nav: str
     title: str
     content: Callable[[Story], Content]
+    concerns: Callable[[Story], bool] = lambda story: True  # whether the study has anything for it
 
 
 SECTIONS = (
@@ -44,6 +45,13 @@ SECTIONS = (
         nav="Best configurations",
         title="Which configuration is best?",
         content=sections.configurations,
+    ),
+    Section(
+        anchor="tradeoffs",
+        nav="Trade-offs",
+        title="What is given up for what?",
+        content=tradeoffs.tradeoffs,
+        concerns=tradeoffs.is_traded_off,
     ),
     Section(
         anchor="curves",
@@ -85,14 +93,15 @@ def render(results: Results) -> str:
     story = Story(results)
     figures: dict[str, Any] = {}
     data: dict[str, Any] = {}
-    bodies = [_body(section, story, figures, data) for section in SECTIONS]
+    shown = [section for section in SECTIONS if section.concerns(story)]
+    bodies = [_body(section, story, figures, data) for section in shown]
     script, plotly = (HERE / "script.js").read_text(encoding="utf-8"), plotly_script()
     return (
         _templates()
         .get_template("template.html")
         .render(
             study=str(results.summary["study"]),
-            sections=list(zip(SECTIONS, bodies, strict=True)),
+            sections=list(zip(shown, bodies, strict=True)),
             policy=policy([script, plotly]),
             style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
             script=Markup(script),

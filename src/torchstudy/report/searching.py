@@ -67,7 +67,7 @@ def foreseen(expected: pd.DataFrame, scale: Scale, looks: Mapping[str, Look]) ->
                 hoverinfo="text",
                 hovertext=[
                     f"{label(family)}, trial {row['trial']}<br>expected "
-                    f"{scale.metric.score(row['expected'], 2)} (standard deviation "
+                    f"{scale.metric.score(row['expected'], 2)} (give or take "
                     f"{scale.metric.difference(row['spread'])})<br>reached "
                     f"{scale.metric.score(row['at_the_end'], 2)}"
                     for row in own.to_dict("records")

@@ -284,6 +284,8 @@ def _by_family(story: Story, table: pd.DataFrame) -> list[tuple[str, pd.DataFram
 
 
 def _outlook(story: Story) -> list[str]:
+    if len(story.results.objectives) > 1:  # its proposals were not made for the first alone
+        return []
     return [
         f"{called(row['family'])}: another {row['trials']} trials would probably bring less than "
         f"{story.metric.difference(row['gain'])}."

@@ -7,16 +7,17 @@ improvement", 2023, for its logarithm). Cost counts less as the budget is spent 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy.special import erfcx, ndtr
 
+from torchstudy.pareto import taken_in_order
 from torchstudy.search.cube import Array
-from torchstudy.search.gaussian import Process
 from torchstudy.search.questions import Question
-from torchstudy.search.surrogate import Surrogate
+from torchstudy.search.several import Surrogates
 from torchstudy.seeds import derive
 
 EVERYWHERE = 512  # candidates all over the cube
@@ -31,32 +32,29 @@ FAR = 1e4  # standard deviations
 ROOT_TAU = math.sqrt(2 * math.pi)
 TRUST = 10.0  # trials for which a user's prior counts as much as the model or more
 
+Gain: TypeAlias = Callable[[Array, Array], Array]  # of means and spreads (n, m), (n,)
+
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
     """The worth of points, for one question."""
 
     question: Question
-    surrogate: Surrogate
-    process: Process  # which believes in what it expects of the trials under way
+    surrogates: Surrogates  # which believe in what they expect of the trials under way
+    gain: Gain
 
     @classmethod
-    def of(cls, question: Question, surrogate: Surrogate) -> "Acquisition":
+    def of(cls, question: Question, surrogates: Surrogates) -> "Acquisition":
         """With the trials under way taken as if they had ended as expected."""
-        process, pending = surrogate.process, surrogate.pending
-        if len(pending):
-            features = surrogate.cube.features(pending)
-            process = process.believing(features, np.ones(len(pending)))
-        return cls(question, surrogate, process)
+        believing = surrogates.believing()
+        return cls(question, believing, _gain(question, believing))
 
     def __call__(self, points: Array) -> Array:
         """The logarithm of the worth of (n, d) points, (n,)."""
-        surrogate = self.surrogate
-        features = surrogate.cube.features(points)
-        mean, spread = self.process.predicted(features, np.ones(len(points)))
-        worth = log_expected_improvement(mean, spread * surrogate.doubt, surrogate.best)
-        worth -= (1 - self.question.spent) * surrogate.log_cost(points)
-        return worth + surrogate.log_odds(points) + self._prior(points)
+        first = self.surrogates.first
+        worth = self.gain(*self.surrogates.predicted(points))
+        worth -= (1 - self.question.spent) * first.log_cost(points)
+        return worth + first.log_odds(points) + self._prior(points)
 
     def _prior(self, points: Array) -> Array:
         space = self.question.space
@@ -66,22 +64,34 @@ class Acquisition:
         return log_priors * (TRUST / max(1, len(self.question.tried)))
 
 
-def best_point(question: Question, surrogate: Surrogate) -> Array | None:
+def _gain(question: Question, surrogates: Surrogates) -> Gain:
+    """The logarithm of the expected improvement: of the best, or of what the front dominates."""
+    if len(surrogates.models) == 1:
+        best = surrogates.first.best
+        return lambda means, spreads: log_expected_improvement(means[:, 0], spreads[:, 0], best)
+    from torchstudy.search.hypervolume import HypervolumeGain
+
+    known = [trial for trial in question.tried if trial.values]
+    results = [surrogates.reached(known), surrogates.predicted(surrogates.first.pending)[0]]
+    return HypervolumeGain.over(np.concatenate(results)).logarithms
+
+
+def best_point(question: Question, surrogates: Surrogates) -> Array | None:
     """The most valuable point (d,) that is found of a configuration that is not known.
 
     None where every candidate is known, as happens when a discrete space is all but used up.
     """
     generator = np.random.default_rng(derive(question.seed, "candidates", question.number))
-    worth = Acquisition.of(question, surrogate)
-    known = _keys(surrogate.cube.points(question.known))
-    points = _new(surrogate.cube.snapped(_candidates(question, surrogate, generator)), known)
+    worth, cube = Acquisition.of(question, surrogates), surrogates.cube
+    known = _keys(cube.points(question.known))
+    points = _new(cube.snapped(_candidates(question, surrogates, generator)), known)
     if not len(points):
         return None
     values = worth(points)
     for distance in ROUNDS:
         best = points[np.argsort(-values, kind="stable")[:STARTS]]
         moved = _moved(np.repeat(best, MOVES, axis=0), distance, generator)
-        fresh = _new(surrogate.cube.snapped(moved), known)
+        fresh = _new(cube.snapped(moved), known)
         if len(fresh):
             points = np.concatenate([points, fresh])
             values = np.concatenate([values, worth(fresh)])
@@ -101,11 +111,13 @@ def log_expected_improvement(mean: Array, spread: Array, best: float) -> Array:
     return worth
 
 
-def _candidates(question: Question, surrogate: Surrogate, generator: np.random.Generator) -> Array:
-    """Points all over the cube, and moves from the trials that the model thinks best."""
-    tried = surrogate.cube.points([trial.config for trial in question.tried])
-    mean, _ = surrogate.predicted(tried)
-    best = tried[np.argsort(-mean, kind="stable")[:MOST_STARTS]]
+def _candidates(
+    question: Question, surrogates: Surrogates, generator: np.random.Generator
+) -> Array:
+    """Points all over the cube, and moves from the trials that the models think best."""
+    tried = surrogates.cube.points([trial.config for trial in question.tried])
+    means, _ = surrogates.predicted(tried)
+    best = tried[taken_in_order(means)[:MOST_STARTS]]
     found = [_everywhere(tried.shape[1], generator)]
     for distance in DISTANCES:
         starts = best[generator.integers(len(best), size=NEARBY)]

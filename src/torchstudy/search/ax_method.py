@@ -18,7 +18,7 @@ from torchstudy.space import Config, SearchSpace
 if TYPE_CHECKING:
     from ax.api.client import Client
 
-Known = tuple[Config, float | None]
+Known = tuple[Config, Sequence[float] | None]  # a value for each objective
 
 
 def choose(question: Question) -> Config:
@@ -30,10 +30,10 @@ def choose(question: Question) -> Config:
     """
     space, seed = question.space, derive(question.seed, "ask", question.number)
     with quiet_ax():
-        client = space.ax_client(question.name, question.objective, seed=seed)
+        client = space.ax_client(question.name, question.objectives, seed=seed)
         client.set_generation_strategy(_strategy(question))
         known, pending = _ended(question)
-        attach(client, space, question.objective, known)
+        attach(client, space, question.objectives, known)
         for config in pending:
             client.attach_trial(_varying(space, config))
         drawn = client.get_next_trials(max_trials=1)
@@ -41,7 +41,7 @@ def choose(question: Question) -> Config:
 
 
 def attach(
-    client: "Client", space: SearchSpace, objective: Objective, known: Sequence[Known]
+    client: "Client", space: SearchSpace, objectives: Sequence[Objective], known: Sequence[Known]
 ) -> None:
     """Give Ax the trials that have ended, all values at once; None is a trial that failed.
 
@@ -51,18 +51,19 @@ def attach(
     from ax.core.data import Data
 
     trials, rows = client._experiment.trials, []
-    metric = client._experiment.metrics[objective.metric]
-    for config, value in known:
+    metrics = [client._experiment.metrics[objective.metric] for objective in objectives]
+    for config, values in known:
         index = client.attach_trial(_varying(space, config))
-        if value is None:
+        if values is None:
             client.mark_trial_abandoned(index)
             continue
-        rows.append((index, trials[index].arms[0].name, value, math.nan, metric.name))
-    columns = ["trial_index", "arm_name", "mean", "sem", "metric_name"]
-    table = pd.DataFrame(rows, columns=columns).assign(metric_signature=metric.signature)
-    client._experiment.attach_data(Data(df=table))
-    for row in rows:
-        trials[row[0]].mark_completed()
+        for metric, value in zip(metrics, values, strict=True):
+            row = (index, trials[index].arms[0].name, value, math.nan, metric.name)
+            rows.append((*row, metric.signature))
+    columns = ["trial_index", "arm_name", "mean", "sem", "metric_name", "metric_signature"]
+    client._experiment.attach_data(Data(df=pd.DataFrame(rows, columns=columns)))
+    for index in dict.fromkeys(row[0] for row in rows):
+        trials[index].mark_completed()
 
 
 def _strategy(question: Question) -> Any:
@@ -85,16 +86,24 @@ def _ended(question: Question) -> tuple[list[Known], list[Config]]:
         if trial.state == "failed":
             known.append((trial.config, None))
         elif trial.state == "completed" or question.ladder.top in trial.values:
-            known.append((trial.config, trial.values.get(trial.epochs)))
+            values = trial.at(trial.epochs)
+            known.append((trial.config, values if all(map(math.isfinite, values)) else None))
         else:
             pending.append(trial.config)
-    worst = _worst([value for _, value in known if value is not None], question.objective)
+    worst = _worst([values for _, values in known if values is not None], question.objectives)
     return [*known, *((config, worst) for config in question.rejected)], pending
 
 
-def _worst(values: Sequence[float], objective: Objective) -> float | None:
-    """The worst value so far: what lies beyond a limit is to look no better to the model."""
-    return min(values, key=lambda value: objective.sign * value, default=None)
+def _worst(
+    values: Sequence[Sequence[float]], objectives: Sequence[Objective]
+) -> Sequence[float] | None:
+    """The worst values so far: what lies beyond a limit is to look no better to the model."""
+    if not values:
+        return None
+    return [
+        min(column, key=lambda value: objective.sign * value)
+        for column, objective in zip(zip(*values, strict=True), objectives, strict=True)
+    ]
 
 
 def _varying(space: SearchSpace, config: Config) -> Config:

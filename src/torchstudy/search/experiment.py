@@ -17,7 +17,11 @@ EARLY_STOPPED = (Status.PAUSED, Status.STOPPED)
 
 
 def write_experiment(
-    path: Path, name: str, space: SearchSpace, objective: Objective, trainings: Sequence[Training]
+    path: Path,
+    name: str,
+    space: SearchSpace,
+    objectives: Sequence[Objective],
+    trainings: Sequence[Training],
 ) -> None:
     """Write every trial, in order, to a file for `ax.api.client.Client.load_from_json_file`.
 
@@ -27,15 +31,19 @@ def write_experiment(
     ended, stays RUNNING.
     """
     with quiet_ax():
-        _write(path, name, space, objective, trainings)
+        _write(path, name, space, objectives, trainings)
 
 
 def _write(
-    path: Path, name: str, space: SearchSpace, objective: Objective, trainings: Sequence[Training]
+    path: Path,
+    name: str,
+    space: SearchSpace,
+    objectives: Sequence[Objective],
+    trainings: Sequence[Training],
 ) -> None:
     from ax.core.data import Data
 
-    client = space.ax_client(name, objective)
+    client = space.ax_client(name, objectives)
     experiment = client._experiment
     rows: list[Any] = []
     endings: list[Any] = []
@@ -46,11 +54,13 @@ def _write(
             if key in experiment.search_space.parameters
         }
         index = client.attach_trial(known, arm_name=str(training.trial.number))
-        trial, value = experiment.trials[index], training.valid(objective)
-        is_stopped = training.status in EARLY_STOPPED and not math.isnan(value)
+        trial = experiment.trials[index]
+        values = {each.metric: training.valid(each) for each in objectives}
+        is_known = not any(map(math.isnan, values.values()))
+        is_stopped = training.status in EARLY_STOPPED and is_known
         if training.status is Status.COMPLETED or is_stopped:
             step = training.epochs if is_stopped else math.nan
-            told: Any = {str(training.trial.number): [(step, {objective.metric: value})]}
+            told: Any = {str(training.trial.number): [(step, values)]}
             rows += trial._raw_evaluations_to_data(told)._data_rows
             # "unsafe" spares a search through all data for those that are attached below
             stop = partial(trial.mark_early_stopped, unsafe=True)

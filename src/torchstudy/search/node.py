@@ -3,6 +3,8 @@
 To be imported where Ax is wanted: it loads it.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from ax.core.data import Data
@@ -27,20 +29,31 @@ class SearchNode(ExternalGenerationNode):
     """
 
     def __init__(
-        self, space: SearchSpace, objective: Objective, *, seed: int, trials: int = 100
+        self,
+        space: SearchSpace,
+        objective: Objective,
+        *,
+        seed: int,
+        trials: int = 100,
+        further: Sequence[Objective] = (),
     ) -> None:
         super().__init__(name="torchstudy", should_deduplicate=False)  # a replicate shares its arm
-        self._space, self._objective, self._seed = space, objective, seed
+        self._space, self._objectives, self._seed = space, [objective, *further], seed
         self._trials = trials
         self._tried: list[Tried] = []
 
     @override
     def update_generator_state(self, experiment: Experiment, data: Data) -> None:
-        """Read the trials of the experiment, and their values of the objective."""
-        table = data.df[data.df["metric_name"] == self._objective.metric]
-        values = dict(zip(table["trial_index"], table["mean"], strict=True))
+        """Read the trials of the experiment, and their values of the objectives."""
+        means = data.df.set_index(["trial_index", "metric_name"])["mean"].to_dict()
+        names = [objective.metric for objective in self._objectives]
         self._tried = [
-            _tried(number, self._config(trial.arms[0].parameters), trial, values.get(index))
+            _tried(
+                number,
+                self._config(trial.arms[0].parameters),
+                trial,
+                [float(means.get((index, name), math.nan)) for name in names],
+            )
             for number, (index, trial) in enumerate(sorted(experiment.trials.items()))
             if trial.arms
         ]
@@ -54,7 +67,8 @@ class SearchNode(ExternalGenerationNode):
         question = Question(
             name="ax",
             space=self._space,
-            objective=self._objective,
+            objective=self._objectives[0],
+            further=self._objectives[1:],
             ladder=without_rungs(1),
             trials=self._trials,
             tried=tried,
@@ -72,14 +86,19 @@ class SearchNode(ExternalGenerationNode):
 
 
 def generation_strategy(
-    space: SearchSpace, objective: Objective, *, seed: int, trials: int = 100
+    space: SearchSpace,
+    objective: Objective,
+    *,
+    seed: int,
+    trials: int = 100,
+    further: Sequence[Objective] = (),
 ) -> GenerationStrategy:
-    """For `Client.set_generation_strategy`, on a client that has this space and this objective.
+    """For `Client.set_generation_strategy`, on a client that has this space and these objectives.
 
     `trials` is the budget: cost and curiosity count less towards its end. Such a client cannot be
     saved as JSON, as Ax does not know the node.
     """
-    node = SearchNode(space, objective, seed=seed, trials=trials)
+    node = SearchNode(space, objective, seed=seed, trials=trials, further=further)
     return GenerationStrategy(name="torchstudy", nodes=[node])
 
 
@@ -87,10 +106,17 @@ def _under_way(number: int, config: Config) -> Tried:
     return Tried(number=number, config=config, state="pending", until=1)
 
 
-def _tried(number: int, config: Config, trial: Any, value: float | None) -> Tried:
+def _tried(number: int, config: Config, trial: Any, values: Sequence[float]) -> Tried:
     is_failed = trial.status.is_failed or trial.status.is_abandoned
     if not is_failed and not trial.status.is_completed:
         return _under_way(number, config)
-    state: State = "failed" if is_failed or value is None else "completed"
-    values = {1: float(value)} if state == "completed" and value is not None else {}
-    return Tried(number=number, config=config, state=state, until=1, values=values)
+    state: State = "failed" if is_failed or not all(map(math.isfinite, values)) else "completed"
+    first, *others = values
+    return Tried(
+        number=number,
+        config=config,
+        state=state,
+        until=1,
+        values={1: first} if state == "completed" else {},
+        further={1: tuple(others)} if state == "completed" and others else {},
+    )

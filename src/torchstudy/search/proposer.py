@@ -7,6 +7,7 @@ is the same whether a run was interrupted or not.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torchstudy.search.questions import Proposal, Question, SearchOver
@@ -16,7 +17,8 @@ from torchstudy.seeds import derive
 from torchstudy.space import Config, SearchSpace
 
 if TYPE_CHECKING:
-    from torchstudy.search.surrogate import Surrogate
+    from torchstudy.search.cube import Array
+    from torchstudy.search.several import Surrogates
 
 MODEL_TRIES = 4  # rejected answers to a question before random ones take their place
 TRIES = 100  # random draws before a discrete space counts as used up
@@ -148,15 +150,49 @@ def _is_ranked_by_model(question: Question, waiting: Sequence[Tried]) -> bool:
 
 def _promotion(question: Question, waiting: Sequence[Tried]) -> Proposal:
     """The most promising of the trials that wait at one rung, until the next."""
-    surrogate = None
+    learned = None
     if _is_ranked_by_model(question, waiting):
-        surrogate = _surrogate(question)
-    if isinstance(surrogate, str) or surrogate is None:
-        best = max(waiting, key=lambda trial: _value(question, trial))
+        learned = _surrogates(question)
+    if isinstance(learned, str) or learned is None:
+        best = _first(question, waiting, partial(_seen, question, waiting[0].epochs))
         return _going_on(best, question.ladder.after(best.epochs))
-    mean, spread = surrogate.predicted(surrogate.cube.points([t.config for t in waiting]))
-    best = waiting[int((mean + OPTIMISM * spread).argmax())]
-    return _foretold(_going_on(best, question.ladder.after(best.epochs)), best.epochs, surrogate)
+    best = _first(question, waiting, partial(_hoped, learned))
+    return _foretold(_going_on(best, question.ladder.after(best.epochs)), best.epochs, learned)
+
+
+def _first(
+    question: Question,
+    waiting: Sequence[Tried],
+    values: "Callable[[Sequence[Tried]], Array]",
+) -> Tried:
+    """The best of the trials that wait; of several objectives one that no other beats.
+
+    Of those, it is the one farthest from the trials that have gone on already.
+    """
+    from torchstudy.pareto import taken_in_order
+
+    epochs = waiting[0].epochs
+    above = [trial for trial in question.tried if trial.epochs >= epochs and trial.until > epochs]
+    return waiting[taken_in_order(values(waiting), values(above) if above else None)[0]]
+
+
+def _seen(question: Question, epochs: int, trials: Sequence[Tried]) -> "Array":
+    """The objectives of trials at a rung that they have reached, (n, m); larger is better.
+
+    What is not known counts as the worst of its column.
+    """
+    import numpy as np
+
+    signs = [objective.sign for objective in question.objectives]
+    rows = np.array([trial.at(epochs) for trial in trials]) * signs
+    worst = np.min(rows, axis=0, where=np.isfinite(rows), initial=0.0)
+    return np.where(np.isfinite(rows), rows, worst)
+
+
+def _hoped(learned: "Surrogates", trials: Sequence[Tried]) -> "Array":
+    """The objectives at the last epoch as they may well be, warped, (n, m)."""
+    means, spreads = learned.predicted(learned.cube.points([trial.config for trial in trials]))
+    return means + OPTIMISM * spreads
 
 
 def _going_on(trial: Tried, until: int) -> Proposal:
@@ -236,24 +272,24 @@ def _by_model(question: Question) -> Proposal | str:
     """The configuration worth most; a note where the model fails, or finds nothing new."""
     from torchstudy.search.acquisition import best_point
 
-    surrogate = _surrogate(question)
-    if isinstance(surrogate, str):
-        return surrogate
-    point = best_point(question, surrogate)
+    learned = _surrogates(question)
+    if isinstance(learned, str):
+        return learned
+    point = best_point(question, learned)
     if point is None:
         return ""
     config = question.space.from_unit(point.tolist())
-    return _foretold(_beginning(question, config, "model"), 0, surrogate)
+    return _foretold(_beginning(question, config, "model"), 0, learned)
 
 
-def _surrogate(question: Question) -> "Surrogate | str":
+def _surrogates(question: Question) -> "Surrogates | str":
     """What has been learned so far, or a note on why nothing could be."""
     import numpy as np
 
-    from torchstudy.search.surrogate import Surrogate
+    from torchstudy.search.several import Surrogates
 
     try:
-        return Surrogate.of(question)
+        return Surrogates.of(question)
     except (np.linalg.LinAlgError, FloatingPointError, ValueError) as error:
         return _failure("the model", question, error)
 
@@ -263,9 +299,9 @@ def _failure(who: str, question: Question, error: Exception) -> str:
     return f"{who} gave no proposal for trial {number} ({type(error).__name__}: {error})"
 
 
-def _foretold(proposal: Proposal, epochs: int, surrogate: "Surrogate") -> Proposal:
+def _foretold(proposal: Proposal, epochs: int, learned: "Surrogates") -> Proposal:
     """The proposal with what is expected of it, for a trial that has had so many epochs."""
-    value, spread = surrogate.expected(proposal.config)
+    value, spread = learned.first.expected(proposal.config)
     return Proposal(
         trial=proposal.trial,
         config=proposal.config,
@@ -273,7 +309,7 @@ def _foretold(proposal: Proposal, epochs: int, surrogate: "Surrogate") -> Propos
         origin=proposal.origin,
         value=value,
         spread=spread,
-        cost=surrogate.cost(proposal.config) * (proposal.until - epochs),
+        cost=learned.first.cost(proposal.config) * (proposal.until - epochs),
     )
 
 

@@ -26,13 +26,15 @@ class Question:
     all; `number` is that of the decision, from 0; `spent` the share of the budget that is used, 0
     to 1. `good` are configurations to begin with, each with its origin (`good`, `warm`), after the
     recipe. `rejected` are earlier answers to this question that the study's limits forbid, in
-    order. `strategy` is a user's own Ax GenerationStrategy (or None), of which each question uses
-    a fresh copy, so that it must be a value that can be copied.
+    order. Of several objectives `objective` is the first, which decides between epochs, and
+    `further` the others. `strategy` is a user's own Ax GenerationStrategy (or None), of which each
+    question uses a fresh copy, so that it must be a value that can be copied.
     """
 
     name: str
     space: SearchSpace
     objective: Objective
+    further: Sequence[Objective] = ()
     ladder: Ladder
     trials: int
     tried: Sequence[Tried]
@@ -48,6 +50,16 @@ class Question:
     def asks_ax(self) -> bool:
         """Whether Ax chooses what a model would."""
         return self.method == "ax" or self.strategy is not None
+
+    @property
+    def objectives(self) -> list[Objective]:
+        """All of them, the first first."""
+        return [self.objective, *self.further]
+
+    @property
+    def needs_torch(self) -> bool:
+        """Whether an answer may need libraries that take seconds to load: Ax, or BoTorch."""
+        return self.asks_ax or len(self.further) > 0
 
     @property
     def known(self) -> list[Config]:

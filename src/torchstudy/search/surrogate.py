@@ -8,7 +8,7 @@ values to be minimised are negated.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ class Surrogate:
     """
 
     cube: Cube
+    top: int  # the last epoch
     sign: int
     warp: Warp
     process: Process
@@ -56,6 +57,7 @@ class Surrogate:
         is_pending = [trial.state == "pending" for trial in question.tried]
         return cls(
             cube=cube,
+            top=question.ladder.top,
             sign=question.objective.sign,
             warp=warp,
             process=process,
@@ -71,11 +73,25 @@ class Surrogate:
         mean, spread = self.process.predicted(self.cube.features(points), np.ones(len(points)))
         return mean, spread * self.doubt
 
+    def believing(self) -> "Surrogate":
+        """The model once what it expects of the trials under way has been seen."""
+        if not len(self.pending):
+            return self
+        features = self.cube.features(self.pending)
+        process = self.process.believing(features, np.ones(len(self.pending)))
+        return replace(self, process=process)
+
+    def reached(self, tried: Sequence[Tried]) -> Array:
+        """What the process believes that trials, which have values, have reached by now, (n,)."""
+        features = self.cube.features(self.cube.points([trial.config for trial in tried]))
+        times = np.array([_time(trial.epochs, self.top) for trial in tried])
+        return self.process.predicted(features, times)[0]
+
     def expected(self, config: Config) -> tuple[float, float]:
-        """Mean and standard deviation of the objective at the last epoch, in its own unit."""
+        """Median and spread of the objective at the last epoch, in its own unit: `Warp.middle`."""
         mean, spread = self.predicted(self.cube.points([config]))
         noise = math.sqrt(self.process.scales.noise) * self.doubt
-        value, deviation = self.warp.moments(float(mean[0]), math.hypot(float(spread[0]), noise))
+        value, deviation = self.warp.middle(float(mean[0]), math.hypot(float(spread[0]), noise))
         return self.sign * value, deviation
 
     def log_cost(self, points: Array) -> Array:

@@ -15,7 +15,8 @@ class Tried:
     """A configuration of the search and what is known of it.
 
     `values` holds the objective of the best epoch so far, by epochs: one entry for each rung that
-    was reached. `pending` is under way until epoch `until`, and `values` know nothing of that leg;
+    was reached, and `further` those of the other objectives, where a search has several, at the
+    same epochs. `pending` is under way until epoch `until`, and `values` know nothing of that leg;
     `waiting` has got to `until` and may be promoted; `completed` and `failed` are at their end.
     `cost` is that of one epoch, in a unit that all trials of the search share; NaN if not known.
     """
@@ -25,9 +26,14 @@ class Tried:
     state: State
     until: int
     values: Mapping[int, float] = field(default_factory=dict)
+    further: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     cost: float = math.nan
 
     @property
     def epochs(self) -> int:
         """The highest rung that it is known to have reached, 0 before the first."""
         return max(self.values, default=0)
+
+    def at(self, epochs: int) -> tuple[float, ...]:
+        """Every objective at a rung that it has reached."""
+        return self.values[epochs], *self.further.get(epochs, ())

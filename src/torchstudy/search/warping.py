@@ -11,7 +11,6 @@ from torchstudy.search.cube import Array
 WORST = 5.0  # interquartile ranges below the median at which what is worse counts as no worse
 POWERS = (-2.0, 6.0)  # accuracies close to their ceiling need more than 2
 FEWEST = 6  # values for a power of their own
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,16 +56,18 @@ class Warp:
         scaled = _inverse(warped * self.spread + self.mean, self.power)
         return scaled * self.width + self.centre
 
-    def moments(self, mean: float, spread: float) -> tuple[float, float]:
-        """Mean and standard deviation of the values behind a normal distribution of warped ones.
+    def middle(self, mean: float, spread: float) -> tuple[float, float]:
+        """The median of the values behind a normal distribution of warped ones, and their spread.
 
-        By Gauss-Hermite quadrature; the transform is cut off where it ends.
+        The spread is half the width of the middle 68%: that of a normal distribution is its
+        standard deviation. Means and deviations of values so skewed say little about them. NaN
+        where the transform ends before the median.
         """
-        values = self.unwarped(mean + spread * NODES)
-        known = np.isfinite(values)
-        weights = WEIGHTS[known] / WEIGHTS[known].sum()
-        expected = float(weights @ values[known])
-        return expected, math.sqrt(float(weights @ (values[known] - expected) ** 2))
+        low, centre, high = self.unwarped(mean + spread * np.array([-1.0, 0.0, 1.0]))
+        if not math.isfinite(centre):
+            return math.nan, math.nan
+        ends = [abs(end - centre) for end in (low, high) if math.isfinite(end)]
+        return float(centre), sum(ends) / len(ends) if ends else math.nan
 
 
 def _power(scaled: Array) -> float:
