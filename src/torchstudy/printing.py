@@ -5,6 +5,7 @@ import textwrap
 from typing import TYPE_CHECKING, TextIO
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,21 +15,40 @@ from torchstudy.visible import on_one_line, visible
 if TYPE_CHECKING:
     import pandas as pd
 
+GAP = "   "  # between two columns
 MOST_LINES = 10_000  # of a table for eyes; 500,000 took 5 GB and minutes: benchmarks/ledger.py
 
 
 def print_table(title: str, header: list[str], lines: list[list[str]]) -> None:
-    """Print lines under a header."""
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in map(on_one_line, header):
-        shown.add_column(Text(name), min_width=len(name), overflow="fold")
-    for line in lines:
-        shown.add_row(*(Text(on_one_line(cell)) for cell in line))
+    """Print lines under a header; cells are broken where a terminal is narrower."""
+    rows = [[on_one_line(cell) for cell in line] for line in [header, *lines]]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     console = _console()
+    shown = _aligned if sum(widths) + len(GAP) * len(widths) <= console.width else _folded
     with console.capture() as captured:
-        console.print(shown)
+        shown(console, rows, widths)
     text = "\n".join(line.rstrip() for line in captured.get().splitlines())
     print(f"{on_one_line(title)}\n{text}" if title else text)
+
+
+def _aligned(console: Console, rows: list[list[str]], widths: list[int]) -> None:
+    """As rich draws it, hundreds of times quicker: a wide table of 10,000 lines took 35 s."""
+    filled = (
+        GAP.join(set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+    console.out(next(filled), style="table.header", highlight=False)
+    console.out("─" * (sum(widths) + len(GAP) * (len(widths) - 1)), highlight=False)
+    console.out("\n".join(filled), highlight=False)
+
+
+def _folded(console: Console, rows: list[list[str]], widths: list[int]) -> None:
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in rows[0]:
+        shown.add_column(Text(name), min_width=len(name), overflow="fold")
+    for row in rows[1:]:
+        shown.add_row(*map(Text, row))
+    console.print(shown)
 
 
 def print_frame(found: "pd.DataFrame") -> None:
