@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from cells import by_task, collected, intervals
 
+from torchstudy.analysis.searching import BANDS
 from torchstudy.domains import Float, Int
 from torchstudy.records import Objective
 from torchstudy.search.proposer import decide
@@ -52,6 +53,7 @@ class Searcher:
     tried: list[Tried] = field(default_factory=list)
     curves: list[list[float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    expected: dict[int, tuple[float, float]] = field(default_factory=dict)  # value and spread
     legs: int = 0
 
     def ask(self) -> tuple[int, Config, int, int]:
@@ -70,6 +72,8 @@ class Searcher:
         proposal = decide(question)
         self.legs += 1
         number, begin = proposal.trial, 0
+        if proposal.spread == proposal.spread:
+            self.expected[number] = proposal.value, proposal.spread
         if number == len(self.tried):
             self.curves.append([])
             self.seconds.append(0.0)
@@ -90,6 +94,16 @@ class Searcher:
         self.seconds[trial] = seconds
         state: State = "completed" if epoch == self.ladder.top else "waiting"
         self.tried[trial] = self._tried(trial, self.tried[trial].config, state, epoch)
+
+    def deviations(self) -> list[float]:
+        """How far the trials that came to an end are from what was last expected of them, in
+        spreads.
+        """
+        return [
+            (self.curves[number][-1] - value) / spread
+            for number, (value, spread) in self.expected.items()
+            if self.tried[number].state == "completed"
+        ]
 
     def _tried(self, number: int, config: Config, state: State, until: int) -> Tried:
         curve = self.curves[number]
@@ -122,11 +136,18 @@ def ran(folder: str, cell: Cell) -> dict[str, Any]:
     """What came of one cell: simulate.py's result, with the processor's seconds."""
     method, task, seed, workers, units = cell
     simulate = _simulator(folder)
+    made: list[Searcher] = []
+
+    def ours(*given: Any) -> Searcher:
+        made.append(make(*given))
+        return made[-1]
+
     began = time.process_time()
     run: dict[str, Any] = simulate.simulate(
-        task, make if method == "ours" else simulate.METHODS[method], seed, workers, units
+        task, ours if method == "ours" else simulate.METHODS[method], seed, workers, units
     )
-    return {**run, "cpu_seconds": time.process_time() - began}
+    deviations = [deviation for searcher in made for deviation in searcher.deviations()]
+    return {**run, "cpu_seconds": time.process_time() - began, "deviations": deviations}
 
 
 def _simulator(folder: str) -> Any:
@@ -150,6 +171,7 @@ def summary(runs: dict[Cell, dict[str, Any]], args: argparse.Namespace) -> dict[
             "regret": np.mean(list(means.values()), axis=0).round(4).tolist(),
             "tasks": means,
             "trials": round(float(np.mean([run["trials"] for run in own])), 1),
+            **inside([deviation for run in own for deviation in run.get("deviations", ())]),
             "own_seconds_per_trial": round(
                 float(np.mean([run["ask_seconds"] / run["trials"] for run in own])), 3
             ),
@@ -161,6 +183,15 @@ def summary(runs: dict[Cell, dict[str, Any]], args: argparse.Namespace) -> dict[
     return found
 
 
+def inside(deviations: list[float]) -> dict[str, Any]:
+    """Which share of finished trials lie in the middle 50% and 90% of what was expected."""
+    if not deviations:
+        return {}
+    far = np.abs(deviations)
+    shares = {share: round(float((far <= width).mean()), 3) for share, width in BANDS.items()}
+    return {"expected_trials": len(far), "inside": shares}
+
+
 def show(found: dict[str, Any]) -> None:
     """Print the tables."""
     heads = "".join(f"{f'@{budget:g}':>9}" for budget in found["budgets"])
@@ -168,6 +199,8 @@ def show(found: dict[str, Any]) -> None:
     for method, row in found["methods"].items():
         cells = "".join(f"{value:9.3f}" for value in row["regret"])
         print(f"{method:<16}{cells}{row['trials']:9.0f}{row['own_seconds_per_trial']:13.3f}")
+        if "inside" in row:
+            print(f"  {row['expected_trials']} trials, inside what was expected: {row['inside']}")
     print("\nours less theirs, mean and 95% interval, paired over tasks and seeds")
     for method, rows in found["ours_less_theirs"].items():
         cells = "  ".join(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]" for mean, low, high in rows)

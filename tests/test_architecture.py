@@ -18,6 +18,7 @@ FLOORS: list[list[str]] = [
         "ranges",
         "conditions",
         "narrowing",
+        "pareto",
         "records",
         "seeds",
         "failpoints",

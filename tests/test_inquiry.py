@@ -7,11 +7,17 @@ from pathlib import Path
 import pytest
 from tests.test_runner import linear_study
 
+from torchstudy.domains import Choice
+from torchstudy.execution.asking import InlineAsker
 from torchstudy.execution.board import Board
 from torchstudy.execution.inquiry import Asked
 from torchstudy.execution.ledger import Ledger
+from torchstudy.execution.proposing import Proposing
 from torchstudy.execution.schedule import Schedule
+from torchstudy.execution.watching import Silent
+from torchstudy.families.base import Family
 from torchstudy.records import Decision, Epoch, Outcome, Status, TrainingKey, Trial
+from torchstudy.space import Config
 
 VALUES = (0.5, 0.7, 0.6, 0.65, 0.8, 0.9, 0.85, 0.7, 0.75)  # of nine epochs
 
@@ -191,6 +197,67 @@ def test_with_several_workers_a_question_knows_whatever_has_ended() -> None:
         search.train(trial, 3)
     asked = search.asked()  # 0, 6 and 7 are under way or wait for a worker
     assert asked.pending == (0, 6, 7, 8)
+
+
+def test_a_leg_has_ended_once_its_trial_was_promoted_whatever_else_is_under_way() -> None:
+    search = Search(workers=2)
+    search.decide(9)  # takes long
+    for _ in range(8):
+        search.decide(3)
+    for trial in range(1, 9):
+        search.train(trial, 3)
+    search.decide(9, trial=5)
+    search.board.begin(search.key(5), "search", "worker")
+    legs = search.schedule.legs
+    assert [leg.decision.number for leg in legs.unended("Linear")] == [0, 9]
+    tried = search.asked().question.tried[5]
+    assert (tried.state, tried.until, tried.values) == ("pending", 9, {3: 0.7})
+
+
+class Narrow:
+    """Limits that allow two configurations."""
+
+    def excess(self, cls: type[Family], config: Config) -> str | None:
+        return None if config["scale"] in (0.5, 1.0) else "too large"
+
+
+def test_where_limits_leave_nothing_new_the_search_goes_on_with_what_there_is() -> None:
+    fixed = {"optimizer": "adam", "learning_rate": 0.01, "weight_decay": 0.0, "schedule": "cosine"}
+    space = {"scale": Choice(0.5, 1.0, 1.5, default=1.0), "batch_size": 32, **fixed}
+    search = Search(space=space)
+    proposing = Proposing(
+        study=search.study,
+        board=search.board,
+        inquiry=search.schedule.inquiry,
+        asker=InlineAsker(),
+        limits=Narrow(),  # type: ignore[arg-type]
+        watcher=Silent(),
+    )
+    reached = []
+    for _ in range(9):
+        proposing.go_on()
+        step = search.schedule.next_step([])
+        if step is None:
+            break
+        until = step.until or 9
+        search.train(step.key.number, until, Status.COMPLETED if until == 9 else Status.PAUSED)
+        reached.append((step.key.number, until))
+    assert sorted(reached)[:2] == [(0, 3), (0, 9)]
+    assert {number for number, _ in reached} == {0, 1}
+    assert search.schedule.search_is_over
+
+
+def test_a_search_of_some_families_does_not_wait_for_the_others() -> None:
+    search = Search(trials=1)
+    search.decide(9)
+    search.train(0, 9, Status.COMPLETED)
+    search.board.trials["Other"] = [
+        Trial(family="Other", number=0, config={"scale": 1.0}, origin="recipe")
+    ]
+    search.board.decided["Other"] = [(Decision(number=0, until=9, origin="recipe"), 0)]
+    assert search.schedule.inquiry.question() is not None
+    search.schedule.inquiry.exhausted.add("Linear")
+    assert search.schedule.search_is_over
 
 
 def test_promotions_alone_know_everything_and_keep_workers_busy() -> None:

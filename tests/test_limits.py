@@ -12,7 +12,8 @@ from tests.conftest import stripes
 from torchstudy import CNN, Float, Int, Study, run
 from torchstudy.families.base import domains_with_training
 from torchstudy.records import Direction, Objective
-from torchstudy.search.proposer import decide, drawn_back, num_initial
+from torchstudy.search.drawing_back import drawn_back
+from torchstudy.search.proposer import decide, num_initial
 from torchstudy.search.questions import Proposal, Question
 from torchstudy.search.rungs import without_rungs
 from torchstudy.search.tried import Tried

@@ -204,6 +204,10 @@ def test_learned_objectives_come_before_costs() -> None:
             {"minimize": "parameters", "worthwhile": 0.01},
             "worthwhile: is a gain of one objective; leave it out where there are several",
         ),
+        (
+            {"method": "sobol", "worthwhile": 0.01},
+            "worthwhile: only method='auto' knows what to expect; got 'sobol'",
+        ),
     ],
 )
 def test_objectives_that_cannot_be_are_refused(changes: dict[str, object], message: str) -> None:
@@ -251,4 +255,4 @@ def test_a_strategy_of_ax_is_told_every_objective(tmp_path: Path) -> None:
     )
     found = run_inline(study, tmp_path)
     assert found.trials["origin"].tolist() == ["recipe", "sobol", "sobol", "model"]
-    assert found.trials["reason"].isna().all()
+    assert (found.trials["reason"] == "").all()

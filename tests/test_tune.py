@@ -13,6 +13,8 @@ from torchstudy.space import Config
 
 with quiet_ax():
     from ax.adapter.registry import Generators
+    from ax.core.arm import Arm
+    from ax.core.generator_run import GeneratorRun
     from ax.generation_strategy.generation_node import GenerationNode
     from ax.generation_strategy.generation_strategy import GenerationStrategy
     from ax.generation_strategy.generator_spec import GeneratorSpec
@@ -157,6 +159,37 @@ def test_what_ax_could_not_answer_is_said_in_the_row() -> None:
         "",
         "Ax gave no proposal for trial 2 (RuntimeError: no fit)",
     ]
+
+
+@pytest.mark.parametrize("method", ["auto", "random", "sobol"])
+def test_every_configuration_of_a_discrete_space_is_tried_once(method: str) -> None:
+    space = {
+        "a": Int(1, 9),
+        "b": Choice("x", "y", default="x"),
+        "c": Choice(True, False, default=True, when={"b": "y"}),
+    }
+    found = tune(lambda config: float(config["a"]), space, trials=60, method=method)
+    assert len(found) == 27
+    assert not found.filter(like="config.").duplicated().any()
+
+
+def test_a_long_integer_range_is_no_excuse_for_trying_a_value_again() -> None:
+    found = tune(lambda config: -float(config["n"]), {"n": Int(1, 6000, log=True)}, trials=25)
+    assert found["config.n"].is_unique
+
+
+class SaysTheSame(GenerationStrategy):
+    def gen(self, *args: object, **options: object) -> list[list[GeneratorRun]]:
+        return [[GeneratorRun(arms=[Arm(parameters={"x": 0.75})])]]
+
+
+def test_what_a_strategy_proposes_again_is_a_trial_of_its_own() -> None:
+    node = GenerationNode(name="a", generator_specs=[GeneratorSpec(Generators.SOBOL)])
+    found = tune(
+        lambda config: 1.0, {"x": Float(0.0, 1.0)}, trials=5, method=SaysTheSame(nodes=[node])
+    )
+    assert found["origin"].tolist() == ["recipe", "sobol", "model", "replicate", "replicate"]
+    assert found["config.x"].tolist()[2:] == [0.75] * 3
 
 
 def test_a_users_own_generation_strategy_is_asked_once_a_model_would_be() -> None:

@@ -8,7 +8,7 @@ from torchstudy.declaring import domains_of
 from torchstudy.errors import SpaceError, StudyError, did_you_mean
 from torchstudy.families.base import Family, domains_with_training, is_declared
 from torchstudy.fitting import incomparable, instantiate
-from torchstudy.records import COSTS
+from torchstudy.records import COSTS, METHODS
 from torchstudy.space import SearchSpace
 from torchstudy.values import is_integer, is_number
 
@@ -122,12 +122,15 @@ def budget_problems(
         )
 
 
-def gain_problems(worthwhile: object, maximize: object, minimize: object) -> Iterator[str]:
+def gain_problems(worthwhile: object, num_objectives: int, method: object) -> Iterator[str]:
     """What is no gain that a search could stop at."""
-    if worthwhile is not None and len(metrics_of(maximize) + metrics_of(minimize)) > 1:
+    if worthwhile is None:
+        return
+    if num_objectives > 1:
         yield "worthwhile: is a gain of one objective; leave it out where there are several"
-    is_gain = is_number(worthwhile) and 0 < worthwhile < float("inf")
-    if worthwhile is not None and not is_gain:
+    if method != METHODS[0]:
+        yield f"worthwhile: only method={METHODS[0]!r} knows what to expect; got {method!r}"
+    if not is_number(worthwhile) or not 0 < worthwhile < float("inf"):
         yield f"worthwhile: must be a number above 0 or None; got {worthwhile!r}"
 
 

@@ -167,6 +167,10 @@ class SearchSpace:
                 values = self._defaults() | {name: value} | dict(ancestry(name, self.domains))
                 yield self._active(values)
 
+    def configs(self) -> Iterator[Config]:
+        """Every configuration, each once; there must be finitely many."""
+        yield from self._completions({}, list(parents_first(self.domains)))
+
     def describe(self) -> dict[str, dict[str, object]]:
         """Every domain as JSON values: for tables, reports and for noticing a change."""
         return {name: domain.describe() for name, domain in self.domains.items()}
@@ -211,6 +215,19 @@ class SearchSpace:
         """The space that native Ax parameter configs declare."""
         return cls({config.name: config for config in configs})
 
+    def _completions(self, chosen: Config, names: list[str]) -> Iterator[Config]:
+        """The configurations that begin so; the domains of `names` are still to be decided."""
+        if not names:
+            yield self._ordered(chosen)
+            return
+        name, *rest = names
+        domain = self.domains[name]
+        if not is_active(domain, chosen):
+            yield from self._completions(chosen, rest)
+            return
+        for value in _all_values(domain):
+            yield from self._completions(chosen | {name: value}, rest)
+
     def _defaults(self) -> dict[str, Any]:
         return {name: domain.default for name, domain in self.domains.items()}
 
@@ -241,3 +258,11 @@ def _conditioned(domains: dict[str, Domain], given: Mapping[str, object]) -> Ite
         else:
             hint = did_you_mean(name, domains)
             yield f"{when[0][0]} has dependent {name!r}, which is not a hyperparameter here{hint}"
+
+
+def _all_values(domain: Domain) -> "Iterable[Value]":
+    """The values of a finite domain, in order."""
+    if isinstance(domain, ChoiceDomain):
+        return domain.values
+    assert isinstance(domain, IntDomain)
+    return range(domain.low, domain.high + 1)

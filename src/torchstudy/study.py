@@ -49,7 +49,8 @@ class Study:
             promising ones longer, and proposes by a model of their learning curves; "ax" (Ax's own
             default), "sobol", "random" and a GenerationStrategy of Ax train every trial to its end.
         worthwhile: stop trying new configurations of a family once those that the budget still
-            allows would probably gain less than this, on the objective's scale; None: never.
+            allows would probably gain less than this, on the objective's scale; None: never. Needs
+            one objective and the method "auto".
         good: configurations known to be good, which are tried first; what one leaves out has its
             default. Names are those of `space`.
         seed: where every random number of the study comes from.
@@ -192,11 +193,12 @@ class Study:
 def _problems(study: Study) -> Iterator[str]:
     families = list(checking.declared_families(study.families))
     counts = {"trials": study.trials, "epochs": study.epochs, "seed": study.seed}
+    num_objectives = len(metrics_of(study.maximize)) + len(metrics_of(study.minimize))
     yield from checking.data_problems(study.data)
     yield from checking.family_problems(study.families)
     yield from checking.objective_problems(study.maximize, study.minimize, families)
     yield from checking.budget_problems(counts, study.minutes, study.confirm)
-    yield from checking.gain_problems(study.worthwhile, study.maximize, study.minimize)
+    yield from checking.gain_problems(study.worthwhile, num_objectives, study.method)
     yield from checking.name_problems(study.name)
     yield from checking.limit_problems(study.limits)
     yield from checking.choice_problems("precision", study.precision, PRECISIONS)

@@ -8,7 +8,7 @@ from torchstudy.execution.board import Board
 from torchstudy.execution.legs import Leg, Legs
 from torchstudy.records import COSTS, Epoch, Objective, Status, Training
 from torchstudy.search.proposer import num_initial
-from torchstudy.search.questions import Question
+from torchstudy.search.questions import Question, distinct
 from torchstudy.search.rungs import Ladder, ladder_for, without_rungs
 from torchstudy.search.tried import State, Tried
 from torchstudy.seeds import derive
@@ -31,9 +31,9 @@ class Asked:
 class Inquiry:
     """Asks one question after the other for each family, and keeps what came of them in this run.
 
-    `families` are those that take part now; `exhausted` those of them that have nothing more to
-    decide; `rejected` what the limits forbade, by family and decision; `good` what each begins
-    with, with its origin.
+    `families` are those that take part now; `closed` those of them for which no new configuration
+    was found, and `exhausted` those that have nothing more to decide; `rejected` what the limits
+    forbade, by family and decision; `good` what each begins with, with its origin.
     """
 
     study: Study
@@ -42,6 +42,7 @@ class Inquiry:
     num_workers: int
     families: list[str]
     good: dict[str, list[tuple[Config, str]]] = field(default_factory=dict)
+    closed: set[str] = field(default_factory=set)
     exhausted: set[str] = field(default_factory=set)
     rejected: dict[tuple[str, int], list[Config]] = field(default_factory=dict)
     ladder: Ladder = field(init=False)
@@ -90,7 +91,13 @@ class Inquiry:
         return self.study.minutes is None or self._seconds(family) < 60 * self.study.minutes
 
     def nothing(self, family: str) -> bool:
-        """Note that there was nothing to decide; whether that is so for good."""
+        """Note that there was nothing to decide; whether that is so for good.
+
+        Where new configurations were still asked for, only promotions are from now on.
+        """
+        if not self._is_closing(family):
+            self.closed.add(family)
+            return False
         if any(True for _ in self.legs.unended(family)):
             self._pointless[family] = self._num_ended(family)
             return False
@@ -145,12 +152,16 @@ class Inquiry:
 
     def _is_closing(self, family: str) -> bool:
         """Whether no new configuration is to come."""
-        return len(self.board.trials[family]) >= min(self._most(family), self.spaces[family].size)
+        trials, size = self.board.trials[family], self.spaces[family].size
+        if len(trials) >= self._most(family):
+            return True
+        return len(trials) >= size and distinct(trial.config for trial in trials) >= size
 
     def _most(self, family: str) -> int:
-        """How many trials there may be in all: no more where they are not worth it."""
+        """How many trials there may be in all: no more where none is found or worth it."""
         num_there = len(self.board.trials[family])
-        return num_there if self.is_settled(family) else self.study.trials
+        is_over = family in self.closed or self.is_settled(family)
+        return num_there if is_over else self.study.trials
 
     def is_settled(self, family: str) -> bool:
         """Whether the trials that are left would probably gain less than the study asks for.
@@ -169,7 +180,11 @@ class Inquiry:
         most = int(min(self.study.trials, self.spaces[family].size))
         num_left = most - len(self.board.trials[family])
         sign, legs = self.study.objective.sign, self.legs.of(family)[:-1]
-        proposed = [leg.decision for leg in legs if leg.decision.origin == "model"][-LATEST:]
+        proposed = [
+            leg.decision
+            for leg in legs
+            if leg.decision.origin == "model" and math.isfinite(leg.decision.value)
+        ][-LATEST:]
         known = [self.legs.training(leg) for leg in legs if self.legs.is_ended(leg)]
         values = [sign * t.valid(self.study.objective) for t in known if t is not None]
         values = [value for value in values if math.isfinite(value)]
@@ -204,8 +219,11 @@ class Inquiry:
             strategy=None if is_named else self.study.method,
             spent=self._spent(family),
             good=self.good.get(family, ()),
-            rejected=tuple(self.rejected.get((family, number), ())),
+            rejected=() if self._is_closing(family) else self._rejected(family, number),
         )
+
+    def _rejected(self, family: str, number: int) -> tuple[Config, ...]:
+        return tuple(self.rejected.get((family, number), ()))
 
     def _spent(self, family: str) -> float:
         share = len(self.board.trials[family]) / self.study.trials

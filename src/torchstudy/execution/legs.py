@@ -52,7 +52,13 @@ class Legs:
                 front = self._front[family] = place + 1
 
     def is_ended(self, leg: Leg) -> bool:
-        """Whether its training has got to where the leg ends, or to its own end."""
+        """Whether its training has got to where the leg ends, or to its own end.
+
+        A trial is decided of again only once its leg has ended.
+        """
+        decisions = leg.trial.decisions
+        if decisions and leg.decision.number < decisions[-1].number:
+            return True
         training = self.training(leg)
         if training is None or training.status is Status.RUNNING:
             return False

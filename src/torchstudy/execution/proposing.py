@@ -11,7 +11,7 @@ from torchstudy.execution.watching import Watcher
 from torchstudy.failpoints import failpoint
 from torchstudy.models.limits import TRIED, Limits
 from torchstudy.records import AT_MOST_ONE, Decision, Trial
-from torchstudy.search.proposer import drawn_back
+from torchstudy.search.drawing_back import drawn_back
 from torchstudy.search.questions import Proposal, SearchOver
 from torchstudy.space import Config
 from torchstudy.study import Study
@@ -70,7 +70,7 @@ class Proposing:
         proposal = self._allowed(asked, answer)
         if proposal is None:
             if self.inquiry.reject(asked.family, answer.config) >= TRIED:
-                self.inquiry.exhausted.add(asked.family)
+                self.inquiry.closed.add(asked.family)
                 self.watcher.note(f"{asked.family}: {TRIED} proposals in a row broke the limits")
             return
         if proposal.note:

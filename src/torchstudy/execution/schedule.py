@@ -88,7 +88,7 @@ class Schedule:
     @property
     def search_is_over(self) -> bool:
         """Whether every family has spent its budget and all that it decided has ended."""
-        is_training = any(True for family in self.board.trials for _ in self._due(family))
+        is_training = any(True for family in self.families for _ in self._due(family))
         return not is_training and not self.wants_proposals
 
     def not_promoted(self) -> list[TrainingKey]:

@@ -16,7 +16,7 @@ from torchstudy.values import is_number
 Array: TypeAlias = NDArray[np.float64]
 
 INACTIVE = 0.5  # where `SearchSpace.to_unit` puts what does not exist
-FINEST = 5_000  # values of an integer range; a longer one is as good as continuous
+FINEST = 5_000  # values of an integer range whose places are kept in a table
 APART = 0.5  # between two values without an order: half the length of a range
 
 
@@ -38,9 +38,12 @@ class Cube:
         """
         points, names = np.clip(points, 0.0, 1.0), self.space.dimensions
         for axis, name in enumerate(names):
-            places = _places(self.space.domains[name])
-            if places:
+            domain = self.space.domains[name]
+            if places := _places(domain):
                 points[:, axis] = np.array(places)[_nearest(places, points[:, axis])]
+            elif isinstance(domain, IntDomain):
+                values = map(domain.from_unit, points[:, axis].tolist())
+                points[:, axis] = [domain.to_unit(int(value)) for value in values]
         is_there = np.ones(points.shape, dtype=bool)
         for name in (name for name in parents_first(self.space.domains) if name in names):
             for parent, value in self.space.domains[name].when:

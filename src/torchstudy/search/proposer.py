@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from torchstudy.search.questions import Proposal, Question, SearchOver
+from torchstudy.search.questions import Proposal, Question, SearchOver, key_of
 from torchstudy.search.rungs import promotable
 from torchstudy.search.tried import Tried
 from torchstudy.seeds import derive
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from torchstudy.search.several import Surrogates
 
 MODEL_TRIES = 4  # rejected answers to a question before random ones take their place
-TRIES = 100  # random draws before a discrete space counts as used up
-HALVINGS = 10  # of a line in the unit cube: finer than a limit can be felt
+TRIES = 100  # random draws before what is left of a discrete space is listed
+MOST_LISTED = 10_000  # configurations: a larger space is not used up by trials
 FEWEST_VALUES = 2  # from which a model can learn what is better
 FEWEST_RANKED = 6  # values before a model ranks trials better than their own values do
 OPTIMISM = 0.5  # standard deviations that count for a trial that may be promoted
@@ -67,7 +67,7 @@ def _decided(question: Question) -> Proposal:
     for trial in question.tried:
         if trial.config == question.space.recipe and trial.state == "waiting":
             return _going_on(trial, question.ladder.top)
-    if len(question.tried) >= question.space.size:
+    if question.num_configs >= question.space.size:
         raise SearchOver(
             f"all {question.space.size:.0f} configurations of the space have been tried"
         )
@@ -83,58 +83,10 @@ def _one_thread() -> AbstractContextManager[object]:
     return limited
 
 
-def drawn_back(
-    question: Question, proposal: Proposal, is_allowed: Callable[[Config], bool]
-) -> Proposal | None:
-    """A model's `proposal` that is not allowed, drawn back towards the best result until it is.
-
-    A model that finds more of everything better proposes what a limit forbids again and again; the
-    best that is allowed then lies close to the limit. First the best result takes from the proposal
-    each value that it may, one by one; then the straight line in the unit cube from there to the
-    proposal is halved. None for a proposal that is no model's, and where nothing new is found.
-    """
-    usable = [trial for trial in question.tried if trial.values]
-    if proposal.origin != "model" or not usable:
-        return None
-    best = max(usable, key=lambda trial: _value(question, trial))
-    space = question.space
-    near, far = list(space.to_unit(best.config)), space.to_unit(proposal.config)
-    for axis, place in enumerate(far):
-        tried = [*near[:axis], place, *near[axis + 1 :]]
-        near = tried if is_allowed(space.from_unit(tried)) else near
-    config = _last_allowed(space, near, far, is_allowed)
-    if config in [trial.config for trial in question.tried]:
-        return None
-    return Proposal(
-        trial=proposal.trial,
-        config=config,
-        until=proposal.until,
-        origin="model",
-        note=proposal.note,
-    )
-
-
-def _last_allowed(
-    space: SearchSpace,
-    near: Sequence[float],
-    far: Sequence[float],
-    is_allowed: Callable[[Config], bool],
-) -> Config:
-    """The configuration on the line from `near`, which is allowed, nearest to `far`."""
-    allowed, forbidden, found = 0.0, 1.0, space.from_unit(near)
-    for _ in range(HALVINGS):
-        share = (allowed + forbidden) / 2
-        config = space.from_unit([a + share * (b - a) for a, b in zip(near, far, strict=True)])
-        if is_allowed(config):
-            allowed, found = share, config
-        else:
-            forbidden = share
-    return found
-
-
 def _is_closing(question: Question) -> bool:
     """Whether no new configuration is to come."""
-    return len(question.tried) >= min(question.trials, question.space.size)
+    is_used_up = question.num_configs >= question.space.size
+    return is_used_up or len(question.tried) >= question.trials
 
 
 def _promotable(question: Question) -> list[Tried]:
@@ -185,8 +137,8 @@ def _seen(question: Question, epochs: int, trials: Sequence[Tried]) -> "Array":
 
     signs = [objective.sign for objective in question.objectives]
     rows = np.array([trial.at(epochs) for trial in trials]) * signs
-    worst = np.min(rows, axis=0, where=np.isfinite(rows), initial=0.0)
-    return np.where(np.isfinite(rows), rows, worst)
+    worst = np.min(rows, axis=0, where=np.isfinite(rows), initial=np.inf)
+    return np.where(np.isfinite(rows), rows, np.where(np.isfinite(worst), worst, 0.0))
 
 
 def _hoped(learned: "Surrogates", trials: Sequence[Tried]) -> "Array":
@@ -258,14 +210,20 @@ def _beginning(question: Question, config: Config, origin: str, note: str = "") 
 
 
 def _by_ax(question: Question) -> Proposal | str:
-    """What Ax proposes; a note where it proposes nothing, or nothing new."""
+    """What Ax proposes; a note where it proposes nothing, or what was rejected.
+
+    A configuration that has been tried becomes a trial of its own, with another seed.
+    """
     from torchstudy.search.ax_method import choose
 
     try:
         config = choose(question)
     except Exception as error:  # whatever Ax raises must not end a search that can go on
         return _failure("Ax", question, error)
-    return "" if config in question.known else _beginning(question, config, "model")
+    if config in question.rejected:
+        return ""
+    is_known = config in [trial.config for trial in question.tried]
+    return _beginning(question, config, "replicate" if is_known else "model")
 
 
 def _by_model(question: Question) -> Proposal | str:
@@ -279,6 +237,8 @@ def _by_model(question: Question) -> Proposal | str:
     if point is None:
         return ""
     config = question.space.from_unit(point.tolist())
+    if config in question.known:
+        return ""
     return _foretold(_beginning(question, config, "model"), 0, learned)
 
 
@@ -340,4 +300,9 @@ def _random_unknown(question: Question) -> Config:
         config = question.space.sample(generator)
         if config not in known:
             return config
+    if question.space.size <= MOST_LISTED:
+        seen = {key_of(config) for config in known}
+        left = [config for config in question.space.configs() if key_of(config) not in seen]
+        if left:
+            return left[int(generator.integers(len(left)))]
     raise SearchOver(f"no new configuration in {TRIES} random draws")

@@ -1,7 +1,7 @@
 """What a search is asked, and what it answers: plain values."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from torchstudy.records import Objective
 from torchstudy.search.rungs import Ladder
 from torchstudy.search.tried import Tried
 from torchstudy.space import Config, SearchSpace
+from torchstudy.values import Value
 
 ORIGINS = ("recipe", "good", "warm", "sobol", "model", "random", "replicate", "promotion")
 
@@ -62,6 +63,11 @@ class Question:
         return self.asks_ax or len(self.further) > 0
 
     @property
+    def num_configs(self) -> int:
+        """How many different configurations have been tried."""
+        return distinct(trial.config for trial in self.tried)
+
+    @property
     def known(self) -> list[Config]:
         """Every configuration that must not be proposed again."""
         return [*(trial.config for trial in self.tried), *self.rejected]
@@ -72,9 +78,9 @@ class Proposal:
     """A decision: train `config` as trial `trial` until epoch `until`.
 
     A trial that is there already goes on (`promotion`); any other origin begins a new one. `value`
-    and `spread` are what a model expects of the objective after the last epoch, as mean and
-    standard deviation, and `cost` of this leg, in the unit of `Tried.cost`: NaN without a model.
-    `note` says if something went another way than usual.
+    and `spread` are what a model expects of the objective after the last epoch, as median and half
+    the width of the middle 68%, and `cost` of this leg, in the unit of `Tried.cost`: NaN without a
+    model. `note` says if something went another way than usual.
     """
 
     trial: int
@@ -85,3 +91,13 @@ class Proposal:
     spread: float = math.nan
     cost: float = math.nan
     note: str = ""
+
+
+def distinct(configs: Iterable[Mapping[str, Value]]) -> int:
+    """How many different ones there are."""
+    return len({key_of(config) for config in configs})
+
+
+def key_of(config: Mapping[str, Value]) -> Hashable:
+    """The same for equal configurations."""
+    return tuple(sorted(config.items()))

@@ -24,7 +24,9 @@ class Surrogates:
         others = [view(question, place) for place in range(len(question.further))]
         views = [question, *others]
         for each in views:
-            if not any(trial.values for trial in each.tried):
+            if not any(
+                map(math.isfinite, (v for trial in each.tried for v in trial.values.values()))
+            ):
                 raise ValueError(f"no trial has a value of {each.objective.metric}")
         return cls(tuple(map(Surrogate.of, views)))
 
