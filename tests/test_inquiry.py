@@ -10,13 +10,14 @@ from tests.test_runner import linear_study
 from torchstudy.domains import Choice
 from torchstudy.execution.asking import InlineAsker
 from torchstudy.execution.board import Board
-from torchstudy.execution.inquiry import Asked
+from torchstudy.execution.inquiry import Asked, best_until
 from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.proposing import Proposing
 from torchstudy.execution.schedule import Schedule
 from torchstudy.execution.watching import Silent
 from torchstudy.families.base import Family
-from torchstudy.records import Decision, Epoch, Outcome, Status, TrainingKey, Trial
+from torchstudy.records import Decision, Epoch, Objective, Outcome, Status, TrainingKey, Trial
+from torchstudy.search.rungs import ladder_for
 from torchstudy.space import Config
 
 VALUES = (0.5, 0.7, 0.6, 0.65, 0.8, 0.9, 0.85, 0.7, 0.75)  # of nine epochs
@@ -141,6 +142,14 @@ def test_a_trial_is_known_by_its_best_epoch_up_to_each_rung(begun: Search) -> No
     assert tried[2].until == 9
     assert tried[8].state == "pending"
     assert not tried[8].values
+
+
+def test_between_epochs_of_one_value_the_lower_loss_decides_as_in_training() -> None:
+    rows = [replace(a_row(epoch), metrics={"accuracy": 1.0}) for epoch in range(1, 10)]
+    rows = [replace(row, valid_loss=1 / row.epoch) for row in rows]
+    objective = Objective(metric="accuracy", direction="maximize")
+    best = best_until(rows, objective, ladder_for(9))
+    assert {rung: row.epoch for rung, row in best.items()} == {3: 3, 9: 9}
 
 
 def test_a_promoted_trial_is_pending_and_known_by_the_rung_it_had_reached(begun: Search) -> None:

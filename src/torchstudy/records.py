@@ -59,6 +59,14 @@ class Objective:
             return not math.isnan(value)
         return value > than if self.direction == "maximize" else value < than
 
+    def is_better_epoch(self, value: float, loss: float, *, than: float, than_loss: float) -> bool:
+        """Whether an epoch beats the best before it; the lower loss decides between equals.
+
+        Accuracy on few images takes few values, and the first epoch to reach one is rarely the
+        best.
+        """
+        return loss < than_loss if value == than else self.is_better(value, than)
+
     @property
     def sign(self) -> int:
         """+1 to maximize, -1 to minimize: `sign * value` is always better when larger."""

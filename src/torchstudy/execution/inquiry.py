@@ -291,11 +291,16 @@ class Inquiry:
 
 
 def best_until(rows: list[Epoch], objective: Objective, ladder: Ladder) -> dict[int, Epoch]:
-    """The best epoch up to each rung that the rows reach; none while no epoch has a value."""
+    """The best epoch up to each rung that the rows reach, as a training chooses it."""
     best: Epoch | None = None
     found: dict[int, Epoch] = {}
     for row in rows:
-        if objective.is_better(row.valid(objective), best.valid(objective) if best else math.nan):
+        if best is None or objective.is_better_epoch(
+            row.valid(objective),
+            row.valid_loss,
+            than=best.valid(objective),
+            than_loss=best.valid_loss,
+        ):
             best = row
         if row.epoch in ladder.levels and best is not None:
             found[row.epoch] = best

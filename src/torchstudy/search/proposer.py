@@ -294,7 +294,7 @@ def _sobol_point(question: Question) -> Config:
 def _random_unknown(question: Question) -> Config:
     import numpy as np
 
-    generator = np.random.default_rng(derive(question.seed, "random", question.number))
+    generator = np.random.default_rng(derive(question.seed, "random", len(question.tried)))
     known = question.known
     for _ in range(TRIES + len(question.rejected)):
         config = question.space.sample(generator)

@@ -176,14 +176,14 @@ def _fit(lesson: Lesson, standing: Standing, at: Literal["start", "epoch"]) -> N
 
 
 def is_best(objective: Objective, standing: Standing, metrics: dict[str, float]) -> bool:
-    """Whether an epoch beats the best so far; the lower loss decides between equals.
-
-    Accuracy on few images takes few values, and the first epoch to reach one is rarely the best.
-    """
-    value = metrics[objective.metric]
-    if value == standing.best_value:
-        return metrics.get("loss", math.nan) < standing.rows[standing.best_epoch - 1].valid_loss
-    return objective.is_better(value, standing.best_value)
+    """Whether an epoch beats the best so far."""
+    rows, best = standing.rows, standing.best_epoch
+    return objective.is_better_epoch(
+        metrics[objective.metric],
+        metrics.get("loss", math.nan),
+        than=standing.best_value,
+        than_loss=rows[best - 1].valid_loss if best else math.nan,
+    )
 
 
 def _scored(lesson: Lesson, standing: Standing) -> dict[str, float]:
