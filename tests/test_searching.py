@@ -13,8 +13,10 @@ from torchstudy.analysis.searching import by_origin, epochs_spent, expectations,
 from torchstudy.analysis.tables import Results, frame, read_results
 from torchstudy.records import PROPOSAL_COLUMNS
 from torchstudy.report import page
+from torchstudy.report.formats import Metric
 from torchstudy.report.page import render
 from torchstudy.report.searching import searching
+from torchstudy.report.sentences import room
 from torchstudy.report.story import Story
 
 
@@ -59,6 +61,27 @@ def test_a_trial_is_compared_with_what_was_last_expected_of_it(results: Results)
     assert found["origin"].tolist() == ["promotion", "model"]
     assert found["deviation"].tolist() == pytest.approx([0.5, -2.0])
     assert inside(found) == {0.5: 1, 0.9: 1}
+
+
+def test_a_trial_that_was_completed_early_would_take_no_more_epochs(results: Results) -> None:
+    table = results.trials.assign(status="completed", epochs=2)
+    done = replace(results, trials=table.astype({"epochs": "Int64"}))
+    assert epochs_spent(done) == (2 * len(table), 2 * len(table))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.5, 0.9], "was best after epoch 2 of 2."),
+        ([0.5, 0.9, 0.8, 0.8, 0.8, 0.8], "epoch 2 of 6: its last third of epochs did not improve"),
+        ([0.5, 0.6, 0.7, 0.7, 0.8, 0.9], "epoch 6 of 6: its last third of epochs still improved"),
+    ],
+)
+def test_whether_more_epochs_would_help_is_said_of_trainings_long_enough(
+    values: list[float], expected: str
+) -> None:
+    metric = Metric(name="accuracy", direction="maximize")
+    assert expected in room("CNN", 3, values, metric, 1)
 
 
 def test_the_bands_are_those_of_a_normal_distribution() -> None:

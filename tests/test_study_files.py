@@ -204,7 +204,13 @@ def test_a_syntax_error_elsewhere_is_not_blamed_on_a_line_of_this_file(
 
 def test_a_wrong_keyword_names_the_line() -> None:
     write("studies/digits.py", GOOD.replace("seed=7", "sed=7"))
-    with pytest.raises(StudyError, match=r"^studies/digits\.py, line 4: TypeError: .*'sed'"):
+    with pytest.raises(StudyError, match=r"line 4: Study has no field 'sed' .*'seed'\?"):
+        load_study("digits")
+    write(
+        "studies/digits.py",
+        GOOD.replace("seed=7", "speed=7").replace("Study(", "dict(") + "dict(1)",
+    )
+    with pytest.raises(StudyError, match=r"^studies/digits\.py, line 5: TypeError: "):
         load_study("digits")
 
 

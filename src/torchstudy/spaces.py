@@ -21,7 +21,7 @@ def space_lines(study: "Study", family: "type[Family]") -> list[list[str]]:
             values = f"{_number(described['low'])} to {_number(described['high'])}"
         scale = str(described.get("scale", ""))
         condition = ", ".join(f"{parent} = {value!r}" for parent, value in domain.when)
-        lines.append([name, values, scale or kind_of(domain), _recipe(domain), condition])
+        lines.append([name, values, scale, _recipe(domain), condition])
     return lines
 
 

@@ -2,9 +2,10 @@
 
 import importlib
 import importlib.util
+import re
 import sys
 import traceback
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torchstudy.study import Study  # loads torch, which a list of files does not need
 
 FOLDER = Path("studies")
+UNEXPECTED = re.compile(r"Study\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 MODULE_PREFIX = "torchstudy_study_"  # study files live under this name, so that they hide nothing
 
 
@@ -67,6 +69,8 @@ def _executed(path: Path) -> ModuleType:
         exec(code, module.__dict__)
     except StudyError as error:
         raise type(error)([f"{path}: {problem}" for problem in error.problems]) from None
+    except TypeError as error:
+        raise StudyError(f"{path}{_line_in(path, error)}: {_misspelt(error)}") from error
     except Exception as error:  # a study file is a user's code; the cause stays attached
         raise StudyError(f"{path}{_line_in(path, error)}: {_one_line(error)}") from error
     return module
@@ -79,6 +83,18 @@ def _line_in(path: Path, error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == place]
     return f", line {lines[-1]}" if lines else ""
+
+
+def _misspelt(error: TypeError) -> str:
+    """What went wrong, with a hint where `Study` was given a field that it does not have."""
+    from torchstudy.study import Study
+
+    found = UNEXPECTED.search(str(error))
+    if found is None:
+        return _one_line(error)
+    known = [field.name for field in fields(Study)]
+    hint = did_you_mean(found[1], known) or f"; it has {', '.join(known)}"
+    return f"Study has no field {found[1]!r}{hint}"
 
 
 def _one_line(error: Exception) -> str:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from torchstudy.analysis.outlook import LATEST, likely_gain
 from torchstudy.analysis.tables import Results
-from torchstudy.records import AT_MOST_ONE
+from torchstudy.records import AT_MOST_ONE, Status
 
 BANDS = {0.5: 0.6745, 0.9: 1.6449}  # share of a normal distribution -> standard deviations
 
@@ -44,10 +44,14 @@ def inside(expected: pd.DataFrame) -> dict[float, int]:
 
 
 def epochs_spent(results: Results) -> tuple[int, int]:
-    """Epochs that the search's trials have had, and those that all would have to their end."""
+    """Epochs that the search's trials have had, and those that all would have to their end.
+
+    A trial that was completed is at its end, however early that was.
+    """
     epochs = results.trials["epochs"].fillna(0)
     full = int((results.summary.get("budget") or {}).get("epochs") or epochs.max() or 0)
-    return int(epochs.sum()), full * len(epochs)
+    is_done = results.trials["status"] == Status.COMPLETED.value
+    return int(epochs.sum()), int(epochs.where(is_done, full).sum())
 
 
 def outlook(results: Results) -> pd.DataFrame:

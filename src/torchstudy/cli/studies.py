@@ -13,7 +13,11 @@ def list_studies(reports: Reports = Path("reports"), storage: Storage = None) ->
     from torchstudy.overview import study_lines
     from torchstudy.printing import print_table
 
-    print_table("", ["study", "state", "trials", "best", "about"], study_lines(reports, storage))
+    lines = study_lines(reports, storage)
+    if lines:
+        print_table("", ["study", "state", "trials", "best", "about"], lines)
+    else:
+        print(visible(f"no studies: ./studies has no file, and {reports} no results"))
 
 
 @app.command()

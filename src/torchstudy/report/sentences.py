@@ -1,6 +1,5 @@
 """What the tables say, in sentences; every number in them is computed and comes with its n."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from torchstudy.report.formats import (
 from torchstudy.report.looks import status_words
 from torchstudy.report.story import Story
 
+SHORTEST = 6  # epochs of a training whose last third says something
 UNSURE = (
     "No configuration has a test score from fresh seeds, so which family is really better cannot "
     "be said."
@@ -141,11 +141,11 @@ def promise(story: Story) -> str | None:
     gap = story.objective.sign * (value - row["mean"])
     is_own = story.trials["family"] == row["family"]
     n = int(story.results.values[is_own.fillna(False).astype(bool)].notna().sum())
-    side = "better" if gap >= 0 else "worse"
+    than = f"{metric.difference(abs(gap))} {'better' if gap > 0 else 'worse'} than"
     return (
         f"In the search {called(row['family'])}'s trial {row['trial']}, picked from "
         f"{counted(n, 'trial')} with a value, showed {metric.score(value)} on validation: "
-        f"{metric.difference(abs(gap))} {side} than with fresh seeds on test."
+        f"{than if gap else 'the same as'} with fresh seeds on test."
     )
 
 
@@ -165,10 +165,12 @@ def improvement(family: str, own: Any, metric: Metric) -> str:
 def room(family: str, trial: int, values: list[float], metric: Metric, sign: int) -> str:
     """What the last third of a training's epochs still added to its best value."""
     signed = [sign * value for value in values]
-    early, late = signed[: math.ceil(2 * len(values) / 3)], signed
-    gain = max(late) - max(early)
     epoch = signed.index(max(signed)) + 1
     when = f"{called(family)}'s trial {trial} was best after epoch {epoch} of {len(values)}"
+    early = signed[: 2 * len(values) // 3]
+    if len(values) < SHORTEST:
+        return f"{when}."
+    gain = max(signed) - max(early)
     if gain <= 0:
         return f"{when}: its last third of epochs did not improve it."
     return f"{when}: its last third of epochs still improved it by {metric.difference(gain)}."
@@ -268,10 +270,13 @@ def _contest(story: Story) -> Verdict:
     if tied:
         names = joined([called(name) for name in (top["family"], *(found.b for found in tied))])
         title = f"{names} are not separable"
-        first = (
-            f"{called(top['family'])} has {scored(metric, top['mean'], 'test')} and is ahead of "
-            f"{called(tied[0].b)} by {lead(tied[0], metric)}: noise alone could do that."
-        )
+        own = f"{called(top['family'])} has {scored(metric, top['mean'], 'test')}"
+        other = called(tied[0].b)
+        if tied[0].difference == 0:
+            first = f"{own}, and so has {other}."
+        else:
+            ahead = f"is ahead of {other} by {lead(tied[0], metric)}"
+            first = f"{own} and {ahead}: noise alone could do that."
         others = [difference for difference in story.differences if difference.is_separable]
     else:
         title = f"{called(top['family'])} wins: {scored(metric, top['mean'], 'test')}"
