@@ -211,6 +211,28 @@ def test_a_run_that_can_only_crash_ends_badly(
     assert planned.stderr == "error: Broken: its recipe cannot be trained: OSError: no device\n"
 
 
+def test_a_run_without_any_result_ends_badly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    change = (
+        "from torch import nn\n"
+        "@family\nclass Endless(Family):\n    '''Diverges.'''\n"
+        "    size: int = Int(1, 9, default=1)\n"
+        "    def build(self, data):\n"
+        "        layer = nn.Linear(data.height * data.width, data.num_classes)\n"
+        "        nn.init.constant_(layer.weight, float('inf'))\n"
+        "        return nn.Sequential(nn.Flatten(), layer)\n"
+        'study = Study(**{**GOOD, "families": [Endless], "space": {}, "trials": 2})'
+    )
+    write_study(tmp_path, "endless", change)
+    for _ in range(2):  # repeated, there is nothing left to train
+        ended = optimize("run", "endless", "--executor", "inline", "--quiet")
+        assert ended.exit_code == 1
+        assert "Every trial failed" in ended.stdout
+        assert ended.stdout.endswith("report: reports/endless/report.html\n")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_data_are_read_says_how_to_go_on(tmp_path: Path, number: int) -> None:

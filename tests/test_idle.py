@@ -76,7 +76,9 @@ def test_each_second_of_each_worker_is_counted_once(ledger: Ledger) -> None:
     sheet.mark(0, 0, is_computing=False)
     assert sheet.idle == Idle(busy=2 + 10 + 100, computing=10, results=200)
     assert sheet.idle.share == 210 / 322
-    assert sheet.idle.sentence == "workers waited 210.0 s of 322.0 s (65.2%) for proposals"
+    assert sheet.idle.sentence == (
+        "workers waited 210.0 s of 322.0 s (65.2%): 10.0 s for proposals, 200.0 s for trials to end"
+    )
 
 
 def test_seconds_add_up_over_the_runs_of_a_study(ledger: Ledger) -> None:

@@ -10,13 +10,15 @@ from tests.test_runner import linear_study
 from torchstudy.domains import Choice
 from torchstudy.execution.asking import InlineAsker
 from torchstudy.execution.board import Board
-from torchstudy.execution.inquiry import Asked, best_until
+from torchstudy.execution.inquiry import Asked
 from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.proposing import Proposing
+from torchstudy.execution.rung_values import best_until
 from torchstudy.execution.schedule import Schedule
 from torchstudy.execution.watching import Silent
 from torchstudy.families.base import Family
 from torchstudy.records import Decision, Epoch, Objective, Outcome, Status, TrainingKey, Trial
+from torchstudy.search.proposer import decide
 from torchstudy.search.rungs import ladder_for
 from torchstudy.space import Config
 
@@ -344,7 +346,33 @@ def test_without_time_nothing_new_begins_and_what_has_begun_goes_on() -> None:
     assert step.key == search.key(1)
     search.train(1, 3)
     assert search.schedule.next_step([]) is None
-    assert search.schedule.not_promoted() == [search.key(0), search.key(1)]
+
+
+def test_when_time_is_up_before_any_end_the_most_promising_trial_comes_to_it() -> None:
+    search = Search(minutes=0.05)
+    for _ in range(8):
+        search.decide(3)
+    search.train(0, 3)
+    assert search.schedule.inquiry.has_time("Linear")
+    search.board.begin(search.key(1), "search", "worker")
+    assert search.board.add_epoch(search.key(1), 1, replace(a_row(1), metrics={"accuracy": 0.4}))
+    ended = Outcome(status=Status.PAUSED, epochs=3, metrics={"valid_accuracy": 0.4})
+    search.board.end(search.key(1), 1, ended, 2.0)
+    assert not search.schedule.inquiry.has_time("Linear")
+    asked = search.asked()
+    assert asked.question.is_last
+    proposal = decide(asked.question)
+    assert (proposal.trial, proposal.until, proposal.origin) == (0, 9, "promotion")
+    trial = search.board.trials["Linear"][0]
+    decision = Decision(number=8, until=9, origin="promotion")
+    search.board.promote(replace(trial, decisions=(*trial.decisions, decision)))
+    assert search.schedule.inquiry.question() is None
+    step = search.schedule.next_step([])
+    assert step is not None
+    assert (step.key, step.until) == (search.key(0), None)
+    search.train(0, 9, Status.COMPLETED)
+    assert search.schedule.search_is_over
+    assert search.schedule.not_promoted() == [search.key(1)]
 
 
 @pytest.mark.parametrize(("expected", "is_over"), [(0.5, True), (0.7, False)])

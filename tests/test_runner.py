@@ -323,6 +323,8 @@ def test_trials_that_all_crash_alike_stop_the_run_and_show_why_once(tmp_path: Pa
         run_inline(study, tmp_path)
     assert "RuntimeError: the layer does not fit" in str(caught.value)
     assert "raise RuntimeError" in str(caught.value)
+    with pytest.raises(RunError, match="the first 4 trials of Fragile crashed alike"):
+        run_inline(study, tmp_path)  # repeated without a change: stopped before it said so, or not
 
 
 def test_a_configuration_that_cannot_work_is_refused_before_anything_is_written(

@@ -3,6 +3,7 @@
 import ast
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,6 +142,7 @@ def redraw_report(reports: Path, storage: str | None, study: str, out: Path | No
 def summary_lines(results: "Results") -> list[str]:
     """The end of a run in a few lines: verdict, families, and where the report lies."""
     from torchstudy.analysis.statistics import family_scores
+    from torchstudy.report.formats import counted
     from torchstudy.report.sentences import verdict
     from torchstudy.report.story import Story
 
@@ -152,12 +154,13 @@ def summary_lines(results: "Results") -> list[str]:
         interval = f"[{row['low']:.4f}, {row['high']:.4f}]" if row["low"] == row["low"] else ""
         lines.append(
             f"  {row['family']:<20} test {metric} {row['mean']:.4f} {interval}  "
-            f"trial {row['trial']}, {row['seeds']} seeds"
+            f"trial {row['trial']}, {counted(row['seeds'], 'seed')}"
         )
     if len(results.objectives) > 1:
         lines += ["", *_traded_off(results)]
     folder = results.folder
-    return [*lines, "", f"report: {folder / 'report.html'}", f"models: {folder / 'best'}"]
+    models = [f"models: {folder / 'best'}"] if (folder / "best").is_dir() else []
+    return [*lines, "", f"report: {folder / 'report.html'}", *models]
 
 
 def _traded_off(results: "Results") -> Iterator[str]:
@@ -274,11 +277,17 @@ def _best(
 
 
 def _best_text(searched: Sequence[Training], objective: Objective, *, with_family: bool) -> str:
-    best = _best(searched, objective, None)
+    best = _best(searched, objective, None) or _best_so_far(searched, objective)
     if best is None:
         return "-"
     family = f"{best.trial.family} " if with_family else ""
     return f"valid {objective.metric} {best.valid(objective):.4f} ({family}#{best.trial.number})"
+
+
+def _best_so_far(searched: Sequence[Training], objective: Objective) -> Training | None:
+    """The best of the trials that have a value, while none has come to its end."""
+    known = [t for t in searched if math.isfinite(t.valid(objective)) and not t.status.is_failure]
+    return max(known, key=lambda t: objective.sign * t.valid(objective), default=None)
 
 
 def _scores(

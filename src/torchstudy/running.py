@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from torchstudy.study import Study
 
 
-def run_and_show(study: "Study", options: dict[str, Any], *, quiet: bool) -> None:
-    """Run a study with a live display, or plain lines in a pipe; print what came out."""
+def run_and_show(study: "Study", options: dict[str, Any], *, quiet: bool) -> bool:
+    """Run a study with a live display, or plain lines in a pipe; print what came out.
+
+    False if no trial has a value that can be used.
+    """
     from rich.console import Console
 
     from torchstudy.display import LiveDisplay
@@ -38,6 +41,7 @@ def run_and_show(study: "Study", options: dict[str, Any], *, quiet: bool) -> Non
         show_profile(results)
     for line in summary_lines(results):
         print(visible(line))
+    return bool(results.values.notna().any())
 
 
 def show_profile(results: Any) -> None:

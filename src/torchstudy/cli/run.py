@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from torchstudy.cli.app import Reports, Storage, app, handled
+from torchstudy.cli.app import ENDED_BADLY, Reports, Storage, app, handled
 from torchstudy.running import resumable, run_and_show, show_plan
 from torchstudy.usage import checked
 
@@ -96,6 +96,7 @@ def run(
             "executor": executor,
             "families": family,
         }
+        is_usable = True
         for study in loaded:
             if dry_run:
                 show_plan(study, options)
@@ -103,4 +104,6 @@ def run(
                 bounds = {"memory": memory, "stall": stall, "disk": disk}
                 run_options = {**options, **bounds, "fresh": fresh, "profile": profile}
                 run_options["warm_start"] = not no_warm_start
-                run_and_show(study, run_options, quiet=quiet)
+                is_usable &= run_and_show(study, run_options, quiet=quiet)
+    if not is_usable:
+        raise typer.Exit(ENDED_BADLY)

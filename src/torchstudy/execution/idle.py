@@ -60,9 +60,10 @@ class Idle:
 
     @property
     def sentence(self) -> str:
-        """`workers waited 1.2 s of 340.0 s (0.4%) for proposals`."""
+        """`workers waited 1.2 s of 340.0 s (0.4%): 0.9 s for proposals, 0.3 s for ...`."""
         spent = f"{self.waiting:.1f} s of {self.busy + self.waiting:.1f} s"
-        return f"workers waited {spent} ({self.share:.1%}) for proposals"
+        why = f"{self.computing:.1f} s for proposals, {self.results:.1f} s for trials to end"
+        return f"workers waited {spent} ({self.share:.1%}): {why}"
 
 
 class Timesheet:

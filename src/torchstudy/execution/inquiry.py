@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from torchstudy.analysis.outlook import LATEST, likely_gain
 from torchstudy.execution.board import Board
 from torchstudy.execution.legs import Leg, Legs
-from torchstudy.records import COSTS, Epoch, Objective, Status, Training
+from torchstudy.execution.rung_values import best_until, seen, work_of
+from torchstudy.records import Epoch, Status, Training
 from torchstudy.search.proposer import num_initial
 from torchstudy.search.questions import Question, distinct
 from torchstudy.search.rungs import Ladder, ladder_for, without_rungs
@@ -14,8 +15,6 @@ from torchstudy.search.tried import State, Tried
 from torchstudy.seeds import derive
 from torchstudy.space import Config, SearchSpace
 from torchstudy.study import Study
-
-STEP = 3e7  # floating-point operations that a processor does in the time a step costs besides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +81,28 @@ class Inquiry:
 
     def is_open(self, family: str) -> bool:
         """Whether the family may still get new trials or promotions."""
-        if family in self.exhausted or not self.has_time(family):
+        if family in self.exhausted:
             return False
+        if not self.has_time(family):
+            return self._lacks_an_end(family)
         return len(self.ladder.levels) > 1 or not self._is_closing(family)
 
     def has_time(self, family: str) -> bool:
         """Whether the family may train on, as far as the clock is concerned."""
         return self.study.minutes is None or self._seconds(family) < 60 * self.study.minutes
+
+    def _lacks_an_end(self, family: str) -> bool:
+        """Whether no trial has come to its end or is on the way there, and some wait at a rung.
+
+        A study of few minutes would have nothing to show otherwise.
+        """
+        for leg in self.legs.of(family):
+            training = self.legs.training(leg)
+            status = training.status if training is not None else None
+            is_going = leg.until >= self.study.epochs and (status or leg.is_promotion)
+            if status is Status.COMPLETED or (is_going and not (status and status.is_failure)):
+                return False
+        return bool(self.legs.resting(family))
 
     def nothing(self, family: str) -> bool:
         """Note that there was nothing to decide; whether that is so for good.
@@ -131,6 +145,8 @@ class Inquiry:
 
     def _may_ask(self, family: str, num_unended: int) -> bool:
         """Whether the next decision can be made now, or has to wait for results."""
+        if not self.has_time(family):
+            return not self._is_training(family)
         if self._is_closing(family):
             num_ended = self.legs.count(family) - num_unended
             is_worth_it = self._pointless.get(family) != num_ended
@@ -146,6 +162,13 @@ class Inquiry:
         seen = legs if is_closing else legs[:-1]
         return [leg for leg in seen if leg.decision.number not in waits]
 
+    def _is_training(self, family: str) -> bool:
+        """Whether a training has begun that is not at its end and does not wait at a rung."""
+        return any(
+            not (training.status.is_final or training.is_resting(self.study.epochs))
+            for training in self.board.searched(family)
+        )
+
     def _is_early(self, family: str) -> bool:
         """Whether the next new configuration needs no results."""
         return self.legs.count(family) < num_initial(self.spaces[family])
@@ -153,14 +176,14 @@ class Inquiry:
     def _is_closing(self, family: str) -> bool:
         """Whether no new configuration is to come."""
         trials, size = self.board.trials[family], self.spaces[family].size
-        if len(trials) >= self._most(family):
+        if not self.has_time(family) or len(trials) >= self._most(family):
             return True
         return len(trials) >= size and distinct(trial.config for trial in trials) >= size
 
     def _most(self, family: str) -> int:
         """How many trials there may be in all: no more where none is found or worth it."""
         num_there = len(self.board.trials[family])
-        is_over = family in self.closed or self.is_settled(family)
+        is_over = family in self.closed or not self.has_time(family) or self.is_settled(family)
         return num_there if is_over else self.study.trials
 
     def is_settled(self, family: str) -> bool:
@@ -218,6 +241,7 @@ class Inquiry:
             method=self.study.method if is_named else "ax",
             strategy=None if is_named else self.study.method,
             spent=self._spent(family),
+            is_last=not self.has_time(family),
             good=self.good.get(family, ()),
             rejected=() if self._is_closing(family) else self._rejected(family, number),
         )
@@ -288,38 +312,6 @@ class Inquiry:
                     values[level] = final
                     further[level] = tuple(training.valid(objective) for objective in others)
         return values, further if others else {}
-
-
-def best_until(rows: list[Epoch], objective: Objective, ladder: Ladder) -> dict[int, Epoch]:
-    """The best epoch up to each rung that the rows reach, as a training chooses it."""
-    best: Epoch | None = None
-    found: dict[int, Epoch] = {}
-    for row in rows:
-        if best is None or objective.is_better_epoch(
-            row.valid(objective),
-            row.valid_loss,
-            than=best.valid(objective),
-            than_loss=best.valid_loss,
-        ):
-            best = row
-        if row.epoch in ladder.levels and best is not None:
-            found[row.epoch] = best
-    return found
-
-
-def seen(training: Training, row: Epoch, objective: Objective) -> float:
-    """An objective after an epoch of a training; what a network costs is that of any epoch."""
-    return training.valid(objective) if objective.metric in COSTS else row.valid(objective)
-
-
-def work_of(training: Training) -> float:
-    """The counted work of an epoch per item, in floating-point operations; NaN if not known.
-
-    It stands for an epoch's cost where no clock may decide: three forward passes, and what a step
-    costs whatever the size of its batch.
-    """
-    flops, batch = training.metrics.get("flops", math.nan), training.trial.config.get("batch_size")
-    return 3 * flops + STEP / batch if isinstance(batch, int) else 3 * flops
 
 
 def _state(training: Training, values: dict[int, float]) -> State:

@@ -15,6 +15,11 @@ class Leg:
     trial: Trial
     until: int
 
+    @property
+    def is_promotion(self) -> bool:
+        """Whether it goes on with a trial that has waited."""
+        return self.decision.origin == "promotion"
+
 
 @dataclass(slots=True, kw_only=True)
 class Legs:

@@ -150,10 +150,14 @@ class Schedule:
         return training is None or not training.status.is_final
 
     def _due(self, family: str) -> Iterator[Leg]:
-        """The legs that are under way, or to be trained: those begun, and others while time is."""
+        """The legs that are under way, or to be trained: those begun, and others while time is.
+
+        When time is up, what is promoted to the end is trained none the less: see `Inquiry`.
+        """
         has_time = self.inquiry.has_time(family)
         for leg in self.legs.unended(family):
-            if has_time or self._has_begun(leg):
+            is_last = leg.until >= self.study.epochs and leg.is_promotion
+            if has_time or is_last or self._has_begun(leg):
                 yield leg
 
     def _has_begun(self, leg: Leg) -> bool:

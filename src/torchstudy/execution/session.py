@@ -284,9 +284,9 @@ class Session:
         ended = [t for t in self.board.searched(family) if t.status.is_final]
         reasons = {t.reason.strip().rpartition("\n")[2] for t in ended}
         all_crashed = all(t.status is Status.CRASHED for t in ended)
-        if len(ended) == SAME_ERRORS and all_crashed and len(reasons) == 1:
+        if len(ended) >= SAME_ERRORS and all_crashed and len(reasons) == 1:
             raise RunError(
-                f"the first {SAME_ERRORS} trials of {family} crashed alike:\n{ended[0].reason}"
+                f"the first {len(ended)} trials of {family} crashed alike:\n{ended[0].reason}"
             )
 
     def _stop_the_rest(self) -> None:

@@ -232,8 +232,9 @@ def ended_text(subject: Subject, outcome: Outcome, seconds: float, objective: Ob
     split = "test" if subject.action == "test" else split
     value = outcome.metrics.get(f"{split}_{objective.metric}")
     score = "" if value is None else f"  {split} {objective.metric} {value:.4f}"
-    is_fine = outcome.status is Status.COMPLETED
-    why = "" if is_fine else "  " + outcome.reason.strip().rpartition("\n")[2]
+    reason = outcome.reason.strip().rpartition("\n")[2]
+    is_said = outcome.status is Status.COMPLETED or reason in outcome.diagnosis
+    why = "" if is_said else f"  {reason}"
     if subject.is_resting(outcome):
         why = f"  waits after {counted(outcome.epochs, 'epoch')}"
     line = f"{subject.title:<29} {outcome.status:<13}{seconds:7.1f} s{score}{why}".rstrip()

@@ -19,6 +19,7 @@ from torchstudy.report.looks import status_words
 from torchstudy.report.story import Story
 
 SHORTEST = 6  # epochs of a training whose last third says something
+UNCONFIRMED = "It was not trained with fresh seeds, so it has no test score."
 UNSURE = (
     "No configuration has a test score from fresh seeds, so which family is really better cannot "
     "be said."
@@ -246,13 +247,16 @@ def _search_only(story: Story) -> Verdict:
     else:
         top = story.best.iloc[0]
         value = scored(story.metric, top["value"], "validation")
-        title = f"{called(top['family'])} leads the search: {value}"
+        is_alone = len(story.results.families) == 1
+        what = "'s best in the search" if is_alone else " leads the search"
+        title = f"{called(top['family'])}{what}: {value}"
     items = story.split_size("valid")
     optimistic = (
         f"This is the best validation value of {counted(n, 'trial')} on the same "
         f"{counted(items, story.noun)}, so it is optimistic."
     )
-    return Verdict(title=title, sentences=(optimistic, UNSURE))
+    unsure = UNCONFIRMED if len(story.results.families) == 1 else UNSURE
+    return Verdict(title=title, sentences=(optimistic, unsure))
 
 
 def _alone(story: Story) -> Verdict:

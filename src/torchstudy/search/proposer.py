@@ -49,9 +49,9 @@ def decide(question: Question) -> Proposal:
     """The next decision of a search.
 
     A trial that waits goes on where the rungs have room, the most promising first. Otherwise a new
-    configuration begins; none is proposed twice. When none is to come and nothing is left to
-    promote, the recipe goes to the top, whatever its rank: the confirmation compares with it.
-    Raises SearchOver after that.
+    configuration begins; none is proposed twice, unless a strategy of Ax insists. When none is to
+    come and nothing is left to promote, the recipe goes to the top, whatever its rank: the
+    confirmation compares with it. Raises SearchOver after that.
     """
     if not needs_model(question):
         return _decided(question)
@@ -90,6 +90,10 @@ def _is_closing(question: Question) -> bool:
 
 
 def _promotable(question: Question) -> list[Tried]:
+    if question.is_last:
+        waiting = [trial for trial in question.tried if trial.state == "waiting"]
+        highest = max((trial.epochs for trial in waiting), default=0)
+        return [trial for trial in waiting if trial.epochs == highest]
     if question.rejected:  # only a new configuration can break a limit: one is asked for again
         return []
     return promotable(question.ladder, question.tried, is_closing=_is_closing(question))
@@ -101,15 +105,17 @@ def _is_ranked_by_model(question: Question, waiting: Sequence[Tried]) -> bool:
 
 
 def _promotion(question: Question, waiting: Sequence[Tried]) -> Proposal:
-    """The most promising of the trials that wait at one rung, until the next."""
+    """The most promising of the trials that wait at one rung, until the next or to its end."""
+    ladder = question.ladder
+    until = ladder.top if question.is_last else ladder.after(waiting[0].epochs)
     learned = None
     if _is_ranked_by_model(question, waiting):
         learned = _surrogates(question)
     if isinstance(learned, str) or learned is None:
         best = _first(question, waiting, partial(_seen, question, waiting[0].epochs))
-        return _going_on(best, question.ladder.after(best.epochs))
+        return _going_on(best, until)
     best = _first(question, waiting, partial(_hoped, learned))
-    return _foretold(_going_on(best, question.ladder.after(best.epochs)), best.epochs, learned)
+    return _foretold(_going_on(best, until), best.epochs, learned)
 
 
 def _first(
@@ -124,7 +130,7 @@ def _first(
     from torchstudy.pareto import taken_in_order
 
     epochs = waiting[0].epochs
-    above = [trial for trial in question.tried if trial.epochs >= epochs and trial.until > epochs]
+    above = [t for t in question.tried if t.until > epochs and epochs in t.values]
     return waiting[taken_in_order(values(waiting), values(above) if above else None)[0]]
 
 

@@ -12,8 +12,6 @@ from torchstudy.search.tried import Tried
 from torchstudy.space import Config, SearchSpace
 from torchstudy.values import Value
 
-ORIGINS = ("recipe", "good", "warm", "sobol", "model", "random", "replicate", "promotion")
-
 
 class SearchOver(TorchstudyError):
     """Nothing is left to do: the budget is spent, or a discrete space is used up."""
@@ -25,7 +23,8 @@ class Question:
 
     `tried` are all configurations so far, by trial number; `trials` is how many there may be in
     all; `number` is that of the decision, from 0; `spent` the share of the budget that is used, 0
-    to 1. `good` are configurations to begin with, each with its origin (`good`, `warm`), after the
+    to 1; `is_last` says that time is up, and that one of the trials that wait must come to its end.
+    `good` are configurations to begin with, each with its origin (`good`, `warm`), after the
     recipe. `rejected` are earlier answers to this question that the study's limits forbid, in
     order. Of several objectives `objective` is the first, which decides between epochs, and
     `further` the others. `strategy` is a user's own Ax GenerationStrategy (or None), of which each
@@ -43,6 +42,7 @@ class Question:
     seed: int
     method: str = "auto"
     spent: float = 0.0
+    is_last: bool = False
     good: Sequence[tuple[Config, str]] = ()
     rejected: Sequence[Config] = ()
     strategy: Any = None
@@ -69,7 +69,7 @@ class Question:
 
     @property
     def known(self) -> list[Config]:
-        """Every configuration that must not be proposed again."""
+        """Every configuration that a model or chance must not propose again."""
         return [*(trial.config for trial in self.tried), *self.rejected]
 
 

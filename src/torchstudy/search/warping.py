@@ -63,11 +63,11 @@ class Warp:
         standard deviation. Means and deviations of values so skewed say little about them. NaN
         where the transform ends before the median.
         """
-        low, centre, high = self.unwarped(mean + spread * np.array([-1.0, 0.0, 1.0]))
+        low, centre, high = self.unwarped(mean + spread * np.array([-1.0, 0.0, 1.0])).tolist()
         if not math.isfinite(centre):
             return math.nan, math.nan
         ends = [abs(end - centre) for end in (low, high) if math.isfinite(end)]
-        return float(centre), sum(ends) / len(ends) if ends else math.nan
+        return centre, sum(ends) / len(ends) if ends else math.nan
 
 
 def _power(scaled: Array) -> float:
