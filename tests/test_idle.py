@@ -111,7 +111,8 @@ def test_a_run_counts_how_long_its_worker_waited_for_late_answers(
     assert before.computing >= DELAY - before.busy - SLACK  # one answer, while the recipe trains
     assert before.results == 0
     said = [float(number) for number in re.findall(r"[\d.]+", notes.texts[-1])]
-    expected = [before.waiting, before.busy + before.waiting, 100 * before.share]
+    total = before.busy + before.waiting
+    expected = [before.waiting, total, 100 * before.share, before.computing, before.results]
     assert said == pytest.approx(expected, abs=0.2)  # both are rounded
 
     results = run_inline(linear_study(trials=3, epochs=1, confirm=None), tmp_path, watcher=notes)
