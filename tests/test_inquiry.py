@@ -48,7 +48,7 @@ class Search:
         decision = Decision(
             number=len(self.board.decided["Linear"]),
             until=until,
-            origin="sobol" if expected is None else "model",
+            origin="promotion" if trial is not None else "sobol" if expected is None else "model",
             value=math.nan if expected is None else expected,
             spread=0.02,
         )
@@ -346,6 +346,23 @@ def test_without_time_nothing_new_begins_and_what_has_begun_goes_on() -> None:
     assert step.key == search.key(1)
     search.train(1, 3)
     assert search.schedule.next_step([]) is None
+
+
+def test_what_was_promoted_goes_on_when_time_is_up() -> None:
+    search = Search(minutes=0.05)
+    for _ in range(8):
+        search.decide(3)
+    search.train(0, 3)
+    search.decide(9, trial=0)
+    search.train(1, 3)
+    assert not search.schedule.inquiry.has_time("Linear")
+    assert search.schedule.inquiry.question() is None
+    step = search.schedule.next_step([])
+    assert step is not None
+    assert step.key == search.key(0)
+    search.train(0, 9, Status.COMPLETED)
+    assert search.schedule.search_is_over
+    assert search.schedule.not_promoted() == [search.key(1)]
 
 
 def test_when_time_is_up_before_any_end_the_most_promising_trial_comes_to_it() -> None:

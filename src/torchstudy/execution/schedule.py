@@ -152,12 +152,11 @@ class Schedule:
     def _due(self, family: str) -> Iterator[Leg]:
         """The legs that are under way, or to be trained: those begun, and others while time is.
 
-        When time is up, what is promoted to the end is trained none the less: see `Inquiry`.
+        When time is up no new trial begins, but what has been promoted goes on.
         """
         has_time = self.inquiry.has_time(family)
         for leg in self.legs.unended(family):
-            is_last = leg.until >= self.study.epochs and leg.is_promotion
-            if has_time or is_last or self._has_begun(leg):
+            if has_time or leg.is_promotion or self._has_begun(leg):
                 yield leg
 
     def _has_begun(self, leg: Leg) -> bool:

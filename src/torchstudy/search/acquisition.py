@@ -30,6 +30,7 @@ SHARE_MOVED = 0.5  # of the axes, in a move
 SHARE_ANYWHERE = 0.1  # of the axes, which may take any value: choices have no neighbours
 FAR = 1e4  # standard deviations
 ROOT_TAU = math.sqrt(2 * math.pi)
+LEAST_GAIN = 0.0
 TRUST = 10.0  # trials for which a user's prior counts as much as the model or more
 
 Gain: TypeAlias = Callable[[Array, Array], Array]  # of means and spreads (n, m), (n,)
@@ -67,7 +68,7 @@ class Acquisition:
 def _gain(question: Question, surrogates: Surrogates) -> Gain:
     """The logarithm of the expected improvement: of the best, or of what the front dominates."""
     if len(surrogates.models) == 1:
-        best = surrogates.first.best
+        best = surrogates.first.best + LEAST_GAIN
         return lambda means, spreads: log_expected_improvement(means[:, 0], spreads[:, 0], best)
     from torchstudy.search.hypervolume import HypervolumeGain
 
