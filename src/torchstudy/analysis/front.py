@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from torchstudy.analysis.tables import CONFIG, Results, numbers, usable_values
-from torchstudy.pareto import pareto_ranks
+from torchstudy.pareto import on_front
 from torchstudy.records import COSTS, FRONT_COLUMNS, Objective, Status
 
 
@@ -22,8 +22,7 @@ def front_table(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Dat
     usable = values.notna().all(axis=1) & (trials["status"] == Status.COMPLETED.value)
     values = values[usable]
     signs = np.array([objective.sign for objective in objectives], dtype=float)
-    ranks = pareto_ranks(values.to_numpy(dtype=float) * signs)
-    best = values[ranks == 1]
+    best = values[on_front(values.to_numpy(dtype=float) * signs)]
     configs = [name for name in trials if _is_config(name) and trials[name].nunique() > 1]
     keys = trials.loc[best.index, list(FRONT_COLUMNS)]
     table = pd.concat([keys, best, trials.loc[best.index, configs]], axis=1)

@@ -16,7 +16,7 @@ from botorch.utils.multi_objective.box_decompositions import NondominatedPartiti
 from botorch.utils.multi_objective.hypervolume import infer_reference_point
 from torch import Tensor
 
-from torchstudy.pareto import pareto_ranks
+from torchstudy.pareto import on_front
 from torchstudy.search.cube import Array
 
 LEAST = 1e-300  # below it a gain counts as this: its logarithm must be a number
@@ -38,7 +38,7 @@ class HypervolumeGain:
         specify a reference point in hypervolume calculation", 2018), or the median of all results
         where that is less: beside a front of one result nothing else would be worth anything.
         """
-        front = torch.as_tensor(results[pareto_ranks(results) == 1])
+        front = torch.as_tensor(results[on_front(results)])
         median = torch.as_tensor(np.median(results, axis=0))
         worst = torch.minimum(infer_reference_point(front), median - MARGIN)
         boxes = NondominatedPartitioning(ref_point=worst, Y=front)
