@@ -145,7 +145,8 @@ def test_a_model_says_what_it_expects_of_value_and_cost(
     chosen = [proposal for proposal, _ in searched if proposal.origin == "model"]
     assert all(math.isnan(proposal.value) for proposal in fresh(searched)[:8])
     for proposal in chosen[2:]:
-        assert proposal.value == pytest.approx(1.2 * value(proposal.config), abs=0.15)
+        unsure = max(0.15, 3 * proposal.spread)
+        assert proposal.value == pytest.approx(1.2 * value(proposal.config), abs=unsure)
         assert 0 < proposal.spread < 0.3
         assert proposal.cost == pytest.approx(proposal.until, rel=0.01)
     promoted = [p for p, _ in searched if p.origin == "promotion" and not math.isnan(p.cost)]
@@ -197,7 +198,7 @@ def test_a_decision_depends_on_the_question_alone(
 ) -> None:
     asked = next(q for p, q in searched[20:] if p.origin == "model")
     assert decide(asked) == decide(replace(asked))
-    assert decide(asked) != decide(replace(asked, seed=4))
+    assert len({str(decide(replace(asked, seed=seed))) for seed in range(4)}) > 1
     last = asked.tried[-1]
     pending = replace(last, state="pending", values={}, cost=math.nan)
     assert decide(asked) != decide(replace(asked, tried=(*asked.tried[:-1], pending)))
@@ -375,7 +376,7 @@ def test_what_failed_is_avoided_and_never_proposed_again() -> None:
         trial = waiting(len(tried), proposal.config, float(proposal.config["a"]))
         done = replace(trial, state="completed", until=27)
         tried.append(replace(trial, state="failed", values={}) if is_broken else done)
-    assert broken <= 4
+    assert broken <= 5
     assert max(t.values[3] for t in tried[16:] if t.values) > 0.6
 
 

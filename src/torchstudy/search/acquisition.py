@@ -31,8 +31,8 @@ SHARE_ANYWHERE = 0.1  # of the axes, which may take any value: choices have no n
 FAR = 1e4  # standard deviations
 ROOT_TAU = math.sqrt(2 * math.pi)
 # How far above the best an improvement begins to count, warped, at first; when the budget is spent
-# all of it does. Without it a search may refine one optimum for good: in 22 searches of 11 data sets
-# of LCBench the mean regret was higher by 0.06 from 2.5 to 10 units and by 0.04 at 20.
+# all of it does. Without it a search may refine one optimum for good: in 22 searches of 11 data
+# sets of LCBench the mean regret was higher by 0.06 from 2.5 to 10 units and by 0.04 at 20.
 AMBITION = 0.25
 TRUST = 10.0  # trials for which a user's prior counts as much as the model or more
 
