@@ -1,7 +1,6 @@
 """The model of a search: its Gaussian process, its scale of values, and what it makes of trials."""
 
 import math
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +20,7 @@ from torchstudy.search.acquisition import best_point, log_expected_improvement
 from torchstudy.search.cube import Cube
 from torchstudy.search.gaussian import Data, Process, Scales, fitted
 from torchstudy.search.several import Surrogates
-from torchstudy.search.surrogate import Surrogate
+from torchstudy.search.surrogate import MOST_SEEN, Surrogate
 from torchstudy.search.tried import Tried
 from torchstudy.search.warping import Warp
 from torchstudy.space import Config, SearchSpace
@@ -308,7 +307,8 @@ def test_a_prior_draws_proposals_and_is_forgotten_as_trials_come_in() -> None:
     assert proposed(60) > 0.6
 
 
-def test_a_thousand_observations_are_learned_in_less_than_a_second() -> None:
+def test_of_a_thousand_observations_no_more_are_learned_than_there_is_time_for() -> None:
+    """Seconds are in benchmarks/proposal_time.json: what bounds them is how many are looked at."""
     domains = {f"x{axis}": Float(0, 1) for axis in range(9)} | {"n": Int(1, 9)}
     space = SearchSpace(domains)
     generator = np.random.default_rng(0)
@@ -319,9 +319,8 @@ def test_a_thousand_observations_are_learned_in_less_than_a_second() -> None:
         for n, (config, score) in enumerate(zip(configs, values, strict=True))
     ]
     asked = replace(question(tried), space=space)
-    used = time.process_time()
     surrogate = Surrogate.of(asked)
-    assert time.process_time() - used < 2  # 0.3 on one idle core
+    assert len(surrogate.process.data.values) == MOST_SEEN
     best, worst = ({**configs[0], "x0": x, "x1": 1 - x} for x in (1.0, 0.0))
     assert surrogate.expected(best)[0] == pytest.approx(1.0, abs=0.05)
     assert surrogate.expected(worst)[0] == pytest.approx(-1.0, abs=0.05)
