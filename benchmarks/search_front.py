@@ -2,7 +2,7 @@
 
     python benchmarks/search_front.py [--methods ours,random,optuna_tpe] [--seeds 0-5]
         [--datasets cifar10,kc1] [--evaluations 100] [--processes 2]
-        [--cells benchmarks/cells_front] [--out benchmarks/search_front.json]
+        [--cells FOLDER] [--out benchmarks/search_front.json]
 
 The tables are those of search_tables.py. The first objective is theirs, of one seed drawn at
 random; the second is to be small: the size of the network, or the time of its training where its
@@ -12,31 +12,22 @@ the mean over seeds, above the table's medians. Searches of Optuna are given bot
 Every finished cell (method, data set, seed) has a file of its own.
 """
 
-import argparse
-import json
-import os
 import time
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from cells import collected, intervals
 from numpy.typing import NDArray
-from search_tables import KINDS, kind_of, names_of, table_of
-from table_methods import suggested
+from search_tables import all_names, kind_of, table_of
+from table_cells import compare
+from table_methods import own, suggested
 
 from torchstudy.pareto import on_front
 from torchstudy.records import Objective
-from torchstudy.search.proposer import decide
-from torchstudy.search.questions import Question
-from torchstudy.search.rungs import without_rungs
-from torchstudy.search.tried import Tried
 from torchstudy.space import Config, SearchSpace
 
-BUDGETS = (30, 60, 100)
-FIRST, SECOND = (Objective(metric=name, direction="maximize") for name in ("value", "thrift"))
+SECOND = Objective(metric="thrift", direction="maximize")
 METHODS = ("ours", "random", "optuna_tpe", "optuna_nsga2")
 Array: TypeAlias = NDArray[np.float64]
 Cell = tuple[str, str, int, int]  # method, data set, seed, evaluations
@@ -93,40 +84,11 @@ def ran(cell: Cell) -> dict[str, Any]:
     if method.startswith("optuna"):
         _optuna(evaluate, pairs.table.space, evaluations, seed, method)
     else:
-        _own(evaluate, pairs.table.space, evaluations, seed, "auto" if method == "ours" else method)
+        named = "auto" if method == "ours" else method
+        own(evaluate, pairs.table.space, evaluations, seed, named, further=[SECOND])
     seconds = time.process_time() - began
     missed = [pairs.missed(results[: count + 1]) for count in range(len(results))]
     return {"missed": missed, "cpu_seconds": seconds}
-
-
-def _own(evaluate: Any, space: SearchSpace, trials: int, seed: int, method: str) -> None:
-    tried: list[Tried] = []
-    question = Question(
-        name="front",
-        space=space,
-        objective=FIRST,
-        further=[SECOND],
-        ladder=without_rungs(1),
-        trials=trials,
-        tried=(),
-        number=0,
-        seed=seed,
-        method=method,
-    )
-    for number in range(trials):
-        asked = replace(question, tried=tuple(tried), number=number, spent=number / trials)
-        config = decide(asked).config
-        first, second = evaluate(config)
-        tried.append(
-            Tried(
-                number=number,
-                config=config,
-                state="completed",
-                until=1,
-                values={1: first},
-                further={1: (second,)},
-            )
-        )
 
 
 def _optuna(evaluate: Any, space: SearchSpace, trials: int, seed: int, method: str) -> None:
@@ -143,72 +105,5 @@ def _optuna(evaluate: Any, space: SearchSpace, trials: int, seed: int, method: s
         study.tell(trial, list(evaluate(config)))
 
 
-def summary(runs: dict[Cell, dict[str, Any]], evaluations: int) -> dict[str, Any]:
-    """Mean shares missed after each budget, by data set too, and ours less theirs."""
-    budgets = [budget for budget in BUDGETS if budget <= evaluations] or [evaluations]
-    table: dict[str, dict[tuple[str, int], list[float]]] = {}
-    for (method, name, seed, _), run in runs.items():
-        at = [run["missed"][min(budget, len(run["missed"])) - 1] for budget in budgets]
-        table.setdefault(method, {})[name, seed] = at
-    found: dict[str, Any] = {"budgets": budgets, "methods": {}, "ours_less_theirs": {}}
-    for method, rows in table.items():
-        by_name = {
-            name: np.mean([r for key, r in rows.items() if key[0] == name], axis=0).round(4)
-            for name in sorted({name for name, _ in rows})
-        }
-        seconds = [run["cpu_seconds"] for cell, run in runs.items() if cell[0] == method]
-        found["methods"][method] = {
-            "missed": np.mean(list(by_name.values()), axis=0).round(4).tolist(),
-            "datasets": {name: means.tolist() for name, means in by_name.items()},
-            "cpu_seconds_per_trial": round(float(np.mean(seconds)) / evaluations, 3),
-        }
-        if method != "ours" and "ours" in table:
-            found["ours_less_theirs"][method] = intervals(table["ours"], rows)
-    return found
-
-
-def show(found: dict[str, Any]) -> None:
-    """Print the tables."""
-    heads = "".join(f"{f'@{budget}':>9}" for budget in found["budgets"])
-    print(f"{'missed':<14}{heads}{'CPU s/trial':>13}")
-    for method, row in found["methods"].items():
-        cells = "".join(f"{value:9.4f}" for value in row["missed"])
-        print(f"{method:<14}{cells}{row['cpu_seconds_per_trial']:13.3f}")
-    print("\nours less theirs, mean and 95% interval, paired over data sets and seeds")
-    for method, rows in found["ours_less_theirs"].items():
-        print(f"{method:<14}" + "  ".join(f"{m:+.4f} [{a:+.4f}, {b:+.4f}]" for m, a, b in rows))
-
-
-def main() -> None:
-    """Run the cells that are missing and print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    here = Path(__file__).parent
-    parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--datasets", default=",".join(n for k in KINDS for n in names_of(k)))
-    parser.add_argument("--seeds", default="0-5", help="from-to, to excluded")
-    parser.add_argument("--evaluations", type=int, default=max(BUDGETS))
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--cells", type=Path, default=here / "cells_front")
-    parser.add_argument("--out", type=Path, default=here / "search_front.json")
-    args = parser.parse_args()
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    first, last = map(int, args.seeds.split("-"))
-    cells = [
-        (method, name, seed, args.evaluations)
-        for method in args.methods.split(",")
-        for seed in range(first, last)
-        for name in args.datasets.split(",")
-    ]
-    found = summary(collected(cells, ran, args.cells, args.processes), args.evaluations)
-    show(found)
-    from machine import facts
-
-    settings = {"datasets": args.datasets, "seeds": args.seeds}
-    args.out.write_text(json.dumps({"machine": facts(), **settings, **found}, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    compare(__doc__, Path(__file__), METHODS, all_names(), ran, measure="missed", seeds="0-5")

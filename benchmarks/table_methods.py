@@ -1,7 +1,7 @@
 """The searches that are compared where every trial is a full evaluation, asked one at a time."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -9,8 +9,9 @@ from torchstudy.domains import ChoiceDomain, IntDomain
 from torchstudy.quiet import quiet_ax
 from torchstudy.records import Objective
 from torchstudy.search.proposer import decide
-from torchstudy.search.questions import Question, Tried
+from torchstudy.search.questions import Question
 from torchstudy.search.rungs import without_rungs
+from torchstudy.search.tried import Tried
 from torchstudy.space import Config, SearchSpace
 from torchstudy.values import is_number
 
@@ -18,13 +19,22 @@ Evaluate: TypeAlias = Callable[[Config], float]
 MAXIMISED = Objective(metric="value", direction="maximize")
 
 
-def own(evaluate: Evaluate, space: SearchSpace, trials: int, seed: int, method: str) -> None:
-    """The product's search, asked as its run loop asks it."""
+def own(
+    evaluate: Callable[[Config], tuple[float, ...]],
+    space: SearchSpace,
+    trials: int,
+    seed: int,
+    method: str,
+    *,
+    further: Sequence[Objective] = (),
+) -> None:
+    """The product's search, asked as its run loop asks it; one value for each objective."""
     tried: list[Tried] = []
     question = Question(
         name="table",
         space=space,
         objective=MAXIMISED,
+        further=further,
         ladder=without_rungs(1),
         trials=trials,
         tried=(),
@@ -35,8 +45,22 @@ def own(evaluate: Evaluate, space: SearchSpace, trials: int, seed: int, method: 
     for number in range(trials):
         asked = replace(question, tried=tuple(tried), number=number, spent=number / trials)
         config = decide(asked).config
-        values = {1: evaluate(config)}
-        tried.append(Tried(number=number, config=config, state="completed", until=1, values=values))
+        first, *others = evaluate(config)
+        tried.append(
+            Tried(
+                number=number,
+                config=config,
+                state="completed",
+                until=1,
+                values={1: first},
+                further={1: tuple(others)} if others else {},
+            )
+        )
+
+
+def alone(evaluate: Evaluate, space: SearchSpace, trials: int, seed: int, method: str) -> None:
+    """`own` with one objective."""
+    own(lambda config: (evaluate(config),), space, trials, seed, method)
 
 
 def ax(evaluate: Evaluate, space: SearchSpace, trials: int, seed: int) -> None:
@@ -74,8 +98,8 @@ def suggested(trial: Any, name: str, domain: Any) -> Any:
 
 
 METHODS: dict[str, Callable[[Evaluate, SearchSpace, int, int], None]] = {
-    "ours": lambda *given: own(*given, "auto"),
-    "random": lambda *given: own(*given, "random"),
+    "ours": lambda *given: alone(*given, "auto"),
+    "random": lambda *given: alone(*given, "random"),
     "optuna_gp": lambda *given: optuna(*given, "GPSampler"),
     "optuna_tpe": lambda *given: optuna(*given, "TPESampler"),
     "ax": ax,

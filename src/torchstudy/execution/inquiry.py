@@ -112,7 +112,7 @@ class Inquiry:
         if not self._is_closing(family):
             self.closed.add(family)
             return False
-        if any(True for _ in self.legs.unended(family)):
+        if self.has_time(family) and any(True for _ in self.legs.unended(family)):
             self._pointless[family] = self._num_ended(family)
             return False
         self.exhausted.add(family)
