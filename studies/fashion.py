@@ -1,7 +1,7 @@
 """Fashion-MNIST with 12,000 training images: CNN, transfer from MobileNetV2, autoencoder probe.
 
 Expect a CNN near 0.905, transfer near 0.875 and the probe near 0.845 (test accuracy on 10,000
-images), in about an hour on two cores. The data are the four idx files of Fashion-MNIST
+images), in about 25 minutes on two busy cores. The data are the four idx files of Fashion-MNIST
 (Debian: `apt-get install dataset-fashion-mnist`), else torchvision downloads them. MobileNetV2 sees
 the images at 96 px; put ImageNet weights named below in a data folder, or set "Transfer.weights" to
 "default" and torchvision downloads its own. The shipped backbone was trained on these very images
