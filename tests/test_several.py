@@ -1,5 +1,6 @@
 """A search of several objectives: what is proposed, who goes on, and what it brings."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,16 +68,18 @@ def searched(trials: int, seed: int, method: str) -> list[Tried]:
     return tried
 
 
-def hypervolume(tried: list[Tried]) -> float:
-    """The area that the results dominate above WORST, both as larger is better."""
-    values = np.array([trial.at(1) for trial in tried]) * [1, -1]
-    front = values[pareto_ranks(values) == 1]
-    area, floor = 0.0, WORST[1]
-    for first, second in front[np.argsort(-front[:, 0])]:
-        if first > WORST[0] and second > floor:
-            area += (first - WORST[0]) * (second - floor)
+def area(values: np.ndarray, worst: Sequence[float]) -> float:
+    """What results (n, 2) dominate above `worst`; larger is better in both columns."""
+    found, floor = 0.0, worst[1]
+    for first, second in values[np.argsort(-values[:, 0])]:
+        if first > worst[0] and second > floor:
+            found += (first - worst[0]) * (second - floor)
             floor = second
-    return area
+    return found
+
+
+def hypervolume(tried: list[Tried]) -> float:
+    return area(np.array([trial.at(1) for trial in tried]) * [1, -1], WORST)
 
 
 @pytest.mark.slow
@@ -113,15 +116,8 @@ def test_the_gain_in_hypervolume_is_the_mean_of_drawn_ones() -> None:
     exact = float(np.exp(gain.logarithms(means, spreads))[0])
     worst = gain.improvement.ref_point.numpy()
 
-    def area(values: np.ndarray) -> float:
-        area, floor = 0.0, worst[1]
-        for first, second in values[np.argsort(-values[:, 0])]:
-            if first > worst[0] and second > floor:
-                area += (first - worst[0]) * (second - floor)
-                floor = second
-        return area
-
-    gains = [area(np.concatenate([results, [row]])) - area(results) for row in drawn]
+    before = area(results, worst)
+    gains = [area(np.concatenate([results, [row]]), worst) - before for row in drawn]
     error = np.std(gains) / np.sqrt(len(gains))
     assert exact == pytest.approx(np.mean(gains), abs=4 * error)
 
