@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from torchstudy.values import Value
 
@@ -71,6 +71,12 @@ class Objective:
     def sign(self) -> int:
         """+1 to maximize, -1 to minimize: `sign * value` is always better when larger."""
         return 1 if self.direction == "maximize" else -1
+
+
+def objectives_in(summary: Mapping[str, Any]) -> list[Objective]:
+    """Every objective that a study's summary (`study.json`) names, the one that decides first."""
+    given = summary.get("objectives") or [summary["objective"]]
+    return [Objective(metric=str(each["metric"]), direction=each["direction"]) for each in given]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

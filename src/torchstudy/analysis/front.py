@@ -18,12 +18,11 @@ def front_table(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Dat
     another if it is nowhere worse and somewhere better. Trials without a value for an objective
     are left out.
     """
-    values = objective_values(trials, objectives)
-    usable = values.notna().all(axis=1) & (trials["status"] == Status.COMPLETED.value)
-    values = values[usable]
+    values = completed_values(trials, objectives)
     signs = np.array([objective.sign for objective in objectives], dtype=float)
     best = values[on_front(values.to_numpy(dtype=float) * signs)]
-    configs = [name for name in trials if _is_config(name) and trials[name].nunique() > 1]
+    hyperparameters = (name for name in trials if str(name).startswith(CONFIG))
+    configs = [name for name in hyperparameters if trials[name].nunique() > 1]
     keys = trials.loc[best.index, list(FRONT_COLUMNS)]
     table = pd.concat([keys, best, trials.loc[best.index, configs]], axis=1)
     order = np.argsort(-signs[0] * best.iloc[:, 0].to_numpy(dtype=float), kind="stable")
@@ -31,17 +30,11 @@ def front_table(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Dat
     return ordered
 
 
-def objective_values(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
-    """A column for each objective, named as in `front_table`; NaN for failed trials."""
-    return pd.DataFrame({column(each): values_of(trials, each) for each in objectives})
-
-
-def values_of(trials: pd.DataFrame, objective: Objective) -> "pd.Series[float]":
-    """An objective of every trial; NaN where there is none, and for failed trials."""
-    if objective.metric not in COSTS:
-        return usable_values(trials, objective)
-    failed = [status.value for status in Status if status.is_failure]
-    return numbers(trials, objective.metric).mask(trials["status"].isin(failed))
+def completed_values(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
+    """The completed trials that have every objective: a column for each, as in `front_table`."""
+    values = pd.DataFrame({column(each): _values(trials, each) for each in objectives})
+    is_completed = trials["status"] == Status.COMPLETED.value
+    return values[values.notna().all(axis=1) & is_completed]
 
 
 def column(objective: Objective) -> str:
@@ -49,10 +42,12 @@ def column(objective: Objective) -> str:
     return objective.metric if objective.metric in COSTS else f"valid_{objective.metric}"
 
 
+def _values(trials: pd.DataFrame, objective: Objective) -> "pd.Series[float]":
+    """An objective of every trial; NaN where there is none."""
+    is_cost = objective.metric in COSTS
+    return numbers(trials, objective.metric) if is_cost else usable_values(trials, objective)
+
+
 def front(results: Results) -> pd.DataFrame:
     """`front_table` of a study's results."""
     return front_table(results.trials, results.objectives)
-
-
-def _is_config(name: object) -> bool:
-    return str(name).startswith(CONFIG)

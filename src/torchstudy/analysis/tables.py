@@ -21,6 +21,7 @@ from torchstudy.records import (
     TRIAL_COLUMNS,
     Objective,
     Status,
+    objectives_in,
 )
 from torchstudy.spreadsheets import as_csv
 from torchstudy.visible import storable
@@ -69,14 +70,12 @@ class Results:
     @property
     def objective(self) -> Objective:
         """The metric that decides."""
-        given = self.summary["objective"]
-        return Objective(metric=str(given["metric"]), direction=given["direction"])
+        return self.objectives[0]
 
     @property
     def objectives(self) -> list[Objective]:
         """Every objective, the one that decides first."""
-        given = self.summary.get("objectives") or [self.summary["objective"]]
-        return [Objective(metric=str(g["metric"]), direction=g["direction"]) for g in given]
+        return objectives_in(self.summary)
 
     @property
     def families(self) -> list[str]:

@@ -29,6 +29,7 @@ from torchstudy.records import (
     Status,
     Training,
     TrainingKey,
+    objectives_in,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def tables(
 ) -> "dict[str, pd.DataFrame]":
     """Those of `TABLES` of a study, as they stand in the ledger."""
     found: dict[str, pd.DataFrame] = {}
-    objectives = objectives_of(state)
+    objectives = objectives_in(state.summary)
     objective = objectives[0]
     if not {"trials", "epochs", "proposals", "front"}.isdisjoint(names):
         epochs = epoch_table(state.name, ledger.epoch_texts(state.name))
@@ -75,12 +76,6 @@ def tables(
     return found
 
 
-def objectives_of(state: StudyState) -> list[Objective]:
-    """Every objective of a study, the one that decides first."""
-    given = state.summary.get("objectives") or [state.summary["objective"]]
-    return [Objective(**each) for each in given]
-
-
 def _ordered(ledger: Ledger, state: StudyState, purpose: Purpose) -> list[Training]:
     """The trainings of a purpose, the families in the study's order."""
     families = list(state.summary["families"])
@@ -91,7 +86,7 @@ def _ordered(ledger: Ledger, state: StudyState, purpose: Purpose) -> list[Traini
 
 def write_tables(ledger: Ledger, state: StudyState, folder: Path) -> None:
     """Write the tables as Parquet and CSV, and `study.json`; the front of several objectives."""
-    names = TABLES if len(objectives_of(state)) > 1 else TABLES[:-1]
+    names = TABLES if len(objectives_in(state.summary)) > 1 else TABLES[:-1]
     for name, table in tables(ledger, state, names).items():
         write_table(table, folder / name)
         failpoint("amid-tables")

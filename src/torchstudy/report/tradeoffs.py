@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from torchstudy.analysis.front import column, front, objective_values
-from torchstudy.records import Objective, Status
+from torchstudy.analysis.front import column, completed_values, front
+from torchstudy.records import Objective
 from torchstudy.report.axes import Scale, label, scale_of
 from torchstudy.report.figures import blank
 from torchstudy.report.formats import called, counted, joined, metric_of
@@ -111,10 +111,8 @@ def _mark(row: Mapping[Any, Any], scales: Mapping[str, Scale]) -> str:
 
 def _completed(story: Story) -> pd.DataFrame:
     """Family and trial of the completed trials that have every objective, with their values."""
-    trials = story.trials
-    values = objective_values(trials, story.results.objectives)
-    usable = values.notna().all(axis=1) & (trials["status"] == Status.COMPLETED.value)
-    return pd.concat([trials[["family", "trial"]], values], axis=1)[usable]
+    values = completed_values(story.trials, story.results.objectives)
+    return pd.concat([story.trials.loc[values.index, ["family", "trial"]], values], axis=1)
 
 
 def _scales(story: Story) -> dict[str, Scale]:
