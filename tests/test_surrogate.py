@@ -262,7 +262,7 @@ def test_the_ends_of_curves_are_foreseen_from_their_beginnings() -> None:
     ]
     surrogate = Surrogate.of(question(tried))
     for number in (3, 7, 11):
-        value, spread = surrogate.expected(configs[number])
+        value, spread = surrogate.expected(configs[number], is_begun=True)
         assert value == pytest.approx(0.6 + 0.02 * number, abs=max(0.01, 2 * spread))
         assert spread < 0.03
 
@@ -273,7 +273,10 @@ def test_less_is_better_where_the_objective_is_a_loss() -> None:
     tried = [waiting(n, c, 1.0 + (n - 2) ** 2) for n, c in enumerate(configs)]
     asked = replace(question(tried), objective=loss)
     surrogate = Surrogate.of(asked)
-    assert surrogate.expected(configs[2])[0] < surrogate.expected(configs[8])[0]
+    assert (
+        surrogate.expected(configs[2], is_begun=True)[0]
+        < (surrogate.expected(configs[8], is_begun=True)[0])
+    )
     point = best_point(asked, Surrogates((surrogate,)))
     assert point is not None
     assert abs(point[SPACE.dimensions.index("learning_rate")] - 0.25) < 0.2
@@ -322,5 +325,5 @@ def test_of_a_thousand_observations_no_more_are_learned_than_there_is_time_for()
     surrogate = Surrogate.of(asked)
     assert len(surrogate.process.data.values) == MOST_SEEN
     best, worst = ({**configs[0], "x0": x, "x1": 1 - x} for x in (1.0, 0.0))
-    assert surrogate.expected(best)[0] == pytest.approx(1.0, abs=0.05)
-    assert surrogate.expected(worst)[0] == pytest.approx(-1.0, abs=0.05)
+    assert surrogate.expected(best, is_begun=False)[0] == pytest.approx(1.0, abs=0.05)
+    assert surrogate.expected(worst, is_begun=False)[0] == pytest.approx(-1.0, abs=0.05)

@@ -1,6 +1,7 @@
 """What is wrong with the declaration of a study: every problem, a sentence each."""
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from torchstudy.data.images import Images
@@ -122,12 +123,16 @@ def budget_problems(
         )
 
 
-def gain_problems(worthwhile: object, num_objectives: int, method: object) -> Iterator[str]:
+def gain_problems(
+    worthwhile: object, num_objectives: int, bounds: object, method: object
+) -> Iterator[str]:
     """What is no gain that a search could stop at."""
     if worthwhile is None:
         return
     if num_objectives > 1:
         yield "worthwhile: is a gain of one objective; leave it out where there are several"
+    if bounds:
+        yield "worthwhile: is a gain of the objective alone; leave it out beside at_least="
     if method != METHODS[0]:
         yield f"worthwhile: only method={METHODS[0]!r} knows what to expect; got {method!r}"
     if not is_number(worthwhile) or not 0 < worthwhile < float("inf"):
@@ -146,18 +151,50 @@ def _is_pair_of_counts(value: object) -> bool:
     return all(is_integer(count) and count >= 1 for count in value)
 
 
-def limit_problems(limits: object) -> Iterator[str]:
-    """What is no cost, or no limit of one."""
+def limit_problems(limits: object, families: Sequence[type[Family]]) -> Iterator[str]:
+    """What is no cost or metric, or no limit of a cost."""
     if not isinstance(limits, Mapping):
         example = '{"parameters": 200_000}'
         yield f"limits: a mapping of costs to their most, such as {example}; got {limits!r}"
         return
+    metrics = sorted({metric for family in families for metric in family.metrics})
     for name, value in limits.items():
-        if name not in COSTS:
-            hint = did_you_mean(str(name), COSTS)
-            yield f"limits: {name!r} is no cost{hint}; there are {', '.join(COSTS)}"
-        elif not is_number(value) or not 0 < value < float("inf"):
+        if name not in (*COSTS, *metrics):
+            hint = did_you_mean(str(name), (*COSTS, *metrics))
+            learned = f", or a metric: {', '.join(metrics)}" if metrics else ""
+            yield f"limits: {name!r} is no cost{hint}; there are {', '.join(COSTS)}{learned}"
+        elif name in COSTS and not (is_number(value) and 0 < value < float("inf")):
             yield f"limits: {name} must be a number above 0; got {value!r}"
+
+
+def bound_problems(
+    limits: object, at_least: object, objectives: Sequence[str], families: Sequence[type[Family]]
+) -> Iterator[str]:
+    """What is no bound on a metric that all families learn, or says what the objective does."""
+    if not isinstance(at_least, Mapping):
+        example = '{"accuracy": 0.95}'
+        yield f"at_least: a mapping of metrics to what they reach, such as {example}; got " + repr(
+            at_least
+        )
+        return
+    most = {name: v for name, v in dict(limits if isinstance(limits, Mapping) else {}).items()}
+    known = {metric for family in families for metric in family.metrics}
+    upper = {name: value for name, value in most.items() if name in known - {*COSTS}}
+    for name in sorted({*upper} & {*at_least}):
+        yield f"at_least: {name} has a limit too; give one of the two"
+    for field, given in (("at_least", at_least), ("limits", upper)):
+        for name, value in given.items():
+            if name in COSTS:
+                yield f"{field}: {name} is a cost, of which `limits` give the most"
+            elif not is_number(value) or not math.isfinite(value):
+                yield f"{field}: {name} must be a number; got {value!r}"
+            elif list(objectives) == [name]:
+                yield f"{field}: {name} is the objective already; a bound on it changes nothing"
+            else:
+                yield from (
+                    problem.replace("objective:", f"{field}:", 1)
+                    for problem in incomparable(families, str(name))
+                )
 
 
 def choice_problems(name: str, value: object, known: Sequence[str]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torchstudy.errors import StudyError, did_you_mean
 from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.ledger import Ledger, StudyState
-from torchstudy.records import Objective, Status, Training, TrainingKey
+from torchstudy.records import Bound, Objective, Status, Training, TrainingKey, bounds_in
 from torchstudy.stored import described_studies, find_study, reading, writing
 from torchstudy.visible import on_one_line
 
@@ -108,7 +108,7 @@ def best_models(
     with reading(reports, storage) as opened:
         ledger, state = find_study(opened, reports, study)
         trainings = ledger.trainings(state.name)
-    objective, families = _objective(state), list(state.summary["families"])
+    families = list(state.summary["families"])
     if family is not None and family not in families:
         hint = did_you_mean(family, families)
         raise StudyError(
@@ -117,7 +117,7 @@ def best_models(
     found = [
         entry
         for name in ([family] if family else families)
-        if (entry := _best_entry(reports / state.name, trainings, name, objective)) is not None
+        if (entry := _best_entry(reports / state.name, trainings, name, state)) is not None
     ]
     if not found:
         whose = f"family {family!r} of study {state.name!r}" if family else f"study {state.name!r}"
@@ -142,12 +142,14 @@ def redraw_report(reports: Path, storage: str | None, study: str, out: Path | No
 def summary_lines(results: "Results") -> list[str]:
     """The end of a run in a few lines: verdict, families, and where the report lies."""
     from torchstudy.analysis.statistics import family_scores
+    from torchstudy.report.bounds import within
     from torchstudy.report.formats import counted
     from torchstudy.report.sentences import verdict
     from torchstudy.report.story import Story
 
-    said = verdict(Story(results))
-    lines = ["", said.title, *said.sentences, ""]
+    story = Story(results)
+    said = verdict(story)
+    lines = ["", said.title, *said.sentences, *within(story), ""]
     metric = results.objective.metric
     scores = family_scores(results)
     for row in scores.to_dict("records"):
@@ -177,18 +179,19 @@ def _standing(ledger: Ledger | None, state: StudyState) -> tuple[str, str, str]:
     """State, number of trials and best value of a stored study."""
     assert ledger is not None
     searched = ledger.trainings(state.name, "search")
-    best = _best_text(searched, _objective(state), with_family=True)
+    best = _best_text(searched, state, with_family=True)
     return _state(state), str(len(searched)), best
 
 
 def _best_entry(
-    folder: Path, trainings: Sequence[Training], family: str, objective: Objective
+    folder: Path, trainings: Sequence[Training], family: str, state: StudyState
 ) -> dict[str, Any] | None:
     """The chosen (else best) trial of one family; None without a completed one."""
+    objective, bounds = _objective(state), bounds_in(state.summary)
     own = [training for training in trainings if training.trial.family == family]
     confirmed = [training for training in own if training.purpose == "confirmation"]
-    number = chosen_number(confirmed, objective) if _all_ended(confirmed) else None
-    best = _best([t for t in own if t.purpose == "search"], objective, number)
+    number = chosen_number(confirmed, objective, bounds) if _all_ended(confirmed) else None
+    best = _best([t for t in own if t.purpose == "search"], objective, bounds, number)
     if best is None:
         return None
     fresh = [t for t in confirmed if t.trial.number == number]
@@ -251,7 +254,7 @@ def _status(ledger: Ledger, state: StudyState) -> tuple[str, list[list[str]]]:
                 str(sum(t.status.is_failure for t in own)),
                 str(sum(t.status is Status.COMPLETED for t in confirmed)),
                 f"{sum(t.seconds for t in own):.0f} s",
-                _best_text(searched, _objective(state), with_family=False),
+                _best_text(searched, state, with_family=False),
             ]
         )
     return f"{state.name}: {_state(state)}{_whereabouts(state)}", lines
@@ -268,16 +271,20 @@ def _all_ended(trainings: Sequence[Training]) -> bool:
 
 
 def _best(
-    searched: Sequence[Training], objective: Objective, number: int | None
+    searched: Sequence[Training],
+    objective: Objective,
+    bounds: Sequence[Bound],
+    number: int | None = None,
 ) -> Training | None:
     """The trial `number`, else the completed trial with the best valid score."""
     if number is not None:
         return next(training for training in searched if training.trial.number == number)
-    return next(iter(ranked(searched, objective)), None)
+    return next(iter(ranked(searched, objective, bounds)), None)
 
 
-def _best_text(searched: Sequence[Training], objective: Objective, *, with_family: bool) -> str:
-    best = _best(searched, objective, None) or _best_so_far(searched, objective)
+def _best_text(searched: Sequence[Training], state: StudyState, *, with_family: bool) -> str:
+    objective = _objective(state)
+    best = _best(searched, objective, bounds_in(state.summary)) or _best_so_far(searched, objective)
     if best is None:
         return "-"
     family = f"{best.trial.family} " if with_family else ""

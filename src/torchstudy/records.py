@@ -1,7 +1,7 @@
 """What a run writes down: trials, epochs, outcomes, and the schema of every table made of them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
@@ -71,6 +71,39 @@ class Objective:
     def sign(self) -> int:
         """+1 to maximize, -1 to minimize: `sign * value` is always better when larger."""
         return 1 if self.direction == "maximize" else -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """A metric that a result has to reach (`maximize`: at least `value`), or not to exceed."""
+
+    metric: str
+    direction: Direction
+    value: float
+
+    @property
+    def objective(self) -> Objective:
+        """The metric as if it were to be made better without end."""
+        return Objective(metric=self.metric, direction=self.direction)
+
+    def shortfall(self, value: float) -> float:
+        """By how much `value` misses it, as a share of the bound; 0 if it is met, inf for NaN."""
+        if math.isnan(value):
+            return math.inf
+        missing = self.objective.sign * (self.value - value)
+        return max(0.0, missing / (abs(self.value) or 1.0))
+
+    def __str__(self) -> str:
+        side = "at least" if self.direction == "maximize" else "at most"
+        return f"{self.metric} of {side} {self.value:g}"
+
+
+def bounds_in(summary: Mapping[str, Any]) -> list[Bound]:
+    """The bounds on learned metrics that a study's summary (`study.json`) names."""
+    return [
+        Bound(metric=str(each["metric"]), direction=each["direction"], value=float(each["value"]))
+        for each in summary.get("bounds", ())
+    ]
 
 
 def objectives_in(summary: Mapping[str, Any]) -> list[Objective]:
@@ -192,6 +225,10 @@ class Training:
         """Whether it waits at a rung, below the `full` length, until it is promoted."""
         until = self.trial.decisions[-1].until if self.trial.decisions else full
         return self.status is Status.PAUSED and until < full and self.epochs >= until
+
+    def shortfall(self, bounds: Sequence[Bound]) -> float:
+        """By how much the best epoch misses the bounds on the valid split, 0 if it meets all."""
+        return sum(bound.shortfall(self.valid(bound.objective)) for bound in bounds)
 
     def valid(self, objective: Objective) -> float:
         """An objective on the valid split at the best epoch, or a cost; NaN when there is none."""

@@ -17,7 +17,7 @@ from torchstudy.domains import ChoiceDomain, Domain, FloatDomain, IntDomain, kin
 from torchstudy.errors import SpaceError, did_you_mean
 from torchstudy.narrowing import as_domain, changed, conditions_from_ax
 from torchstudy.quiet import quiet_ax
-from torchstudy.records import Objective
+from torchstudy.records import Bound, Objective
 from torchstudy.values import Value, is_number
 
 if TYPE_CHECKING:
@@ -196,16 +196,23 @@ class SearchSpace:
         return configs
 
     def ax_client(
-        self, name: str, objectives: Sequence[Objective], *, seed: int | None = None
+        self,
+        name: str,
+        objectives: Sequence[Objective],
+        bounds: Sequence[Bound] = (),
+        *,
+        seed: int | None = None,
     ) -> "Client":
-        """An Ax client, in memory, whose experiment has this space and these objectives."""
+        """An Ax client, in memory, whose experiment has this space, objectives and constraints."""
         goals = [f"{'' if each.sign > 0 else '-'}{each.metric}" for each in objectives]
+        sides = {"maximize": ">=", "minimize": "<="}
+        constraints = [f"{each.metric} {sides[each.direction]} {each.value!r}" for each in bounds]
         with quiet_ax():
             from ax.api.client import Client
 
             client = Client(random_seed=seed)
             client.configure_experiment(self.to_ax(), name=name)
-            client.configure_optimization(", ".join(goals))
+            client.configure_optimization(", ".join(goals), constraints)
         return client
 
     @classmethod

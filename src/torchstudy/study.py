@@ -12,7 +12,7 @@ from torchstudy.data.spec import DataSpec
 from torchstudy.errors import StudyError, did_you_mean
 from torchstudy.families.base import Family, domains_with_training
 from torchstudy.fitting import config_problems, instantiate, misfits
-from torchstudy.records import COSTS, METHODS, Objective
+from torchstudy.records import COSTS, METHODS, Bound, Objective
 from torchstudy.space import Config, SearchSpace
 from torchstudy.training.compute import DEVICES, PRECISIONS
 
@@ -40,7 +40,11 @@ class Study:
             If no trial has come to its end by then, the most promising one is trained to it.
         limits: the most that a network may cost, `{"parameters": 200_000}`; costs are parameters,
             flops and memory (bytes) for one item, latency_p50 and latency_p95 (milliseconds).
-            Configurations above a limit are not trained.
+            Configurations above a limit are not trained. A limit on a learned metric,
+            `{"mae": 0.1}`, is a bound as in `at_least`.
+        at_least: learned metrics that the result has to reach on the valid split, `{"accuracy":
+            0.95}`: the search prefers configurations that probably do, and what reaches all bounds
+            comes before what does not, whatever the objective.
         confirm: (configurations per family, fresh seeds each) trained anew after the search, or
             None.
         precision: "auto" multiplies in bfloat16 where the processor is quicker with it and the
@@ -69,6 +73,7 @@ class Study:
     epochs: int = 27
     minutes: float | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
+    at_least: Mapping[str, float] = field(default_factory=dict)
     confirm: tuple[int, int] | None = (3, 3)
     precision: str = "auto"
     device: str = "auto"
@@ -101,6 +106,20 @@ class Study:
             *(Objective(metric=m, direction="minimize") for m in metrics_of(self.minimize)),
         ]
         return sorted(given, key=lambda objective: objective.metric in COSTS)
+
+    @property
+    def bounds(self) -> list[Bound]:
+        """What learned metrics have to reach, or not to exceed."""
+        most = {name: value for name, value in self.limits.items() if name not in COSTS}
+        return [
+            *(Bound(metric=m, direction="maximize", value=v) for m, v in self.at_least.items()),
+            *(Bound(metric=m, direction="minimize", value=v) for m, v in most.items()),
+        ]
+
+    @property
+    def cost_limits(self) -> dict[str, float]:
+        """The most that a network may cost."""
+        return {name: value for name, value in self.limits.items() if name in COSTS}
 
     @property
     def method_name(self) -> str:
@@ -137,8 +156,9 @@ class Study:
         """Raise StudyError with every configuration bound or choice that cannot work on `data`."""
         problems = []
         for family in self.families:
-            metrics = [objective.metric for objective in self.objectives]
-            found = [problem for metric in metrics for problem in misfits(family, metric, data)]
+            judged = [each.metric for each in self.objectives]
+            judged += [bound.metric for bound in self.bounds]
+            found = [problem for metric in judged for problem in misfits(family, metric, data)]
             if not found:
                 for config in self.space_of(family).corners():
                     found += config_problems(instantiate(family, config), data)
@@ -149,7 +169,7 @@ class Study:
     def ax_experiment(self, family: type[Family]) -> "Experiment":
         """The family's space and objective as a real `ax.core.Experiment`, without trials."""
         client = self.space_of(family).ax_client(
-            f"{self.name}/{family.__name__}", self.objectives, seed=self.seed
+            f"{self.name}/{family.__name__}", self.objectives, self.bounds, seed=self.seed
         )
         return client._experiment
 
@@ -164,6 +184,7 @@ class Study:
             "epochs": self.epochs,
             "seed": self.seed,
             **({"limits": dict(self.limits)} if self.limits else {}),
+            **({"at_least": dict(self.at_least)} if self.at_least else {}),
             **({"precision": self.precision} if self.precision != PRECISIONS[0] else {}),
             **({"method": self.method_name} if self.method_name != METHODS[0] else {}),
             "families": {
@@ -194,14 +215,15 @@ class Study:
 def _problems(study: Study) -> Iterator[str]:
     families = list(checking.declared_families(study.families))
     counts = {"trials": study.trials, "epochs": study.epochs, "seed": study.seed}
-    num_objectives = len(metrics_of(study.maximize)) + len(metrics_of(study.minimize))
+    names = [*metrics_of(study.maximize), *metrics_of(study.minimize)]
     yield from checking.data_problems(study.data)
     yield from checking.family_problems(study.families)
     yield from checking.objective_problems(study.maximize, study.minimize, families)
     yield from checking.budget_problems(counts, study.minutes, study.confirm)
-    yield from checking.gain_problems(study.worthwhile, num_objectives, study.method)
+    yield from checking.gain_problems(study.worthwhile, len(names), study.at_least, study.method)
     yield from checking.name_problems(study.name)
-    yield from checking.limit_problems(study.limits)
+    yield from checking.limit_problems(study.limits, families)
+    yield from checking.bound_problems(study.limits, study.at_least, names, families)
     yield from checking.choice_problems("precision", study.precision, PRECISIONS)
     yield from checking.choice_problems("device", study.device, DEVICES)
     yield from checking.method_problems(study.method, METHODS)

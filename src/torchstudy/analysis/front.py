@@ -5,20 +5,23 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from torchstudy.analysis.tables import CONFIG, Results, numbers, usable_values
+from torchstudy.analysis.tables import CONFIG, Results, numbers, shortfalls, usable_values
 from torchstudy.pareto import on_front
-from torchstudy.records import COSTS, FRONT_COLUMNS, Objective, Status
+from torchstudy.records import COSTS, FRONT_COLUMNS, Bound, Objective, Status
 
 
-def front_table(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
+def front_table(
+    trials: pd.DataFrame, objectives: Sequence[Objective], bounds: Sequence[Bound] = ()
+) -> pd.DataFrame:
     """The completed trials of all families that none beats in every objective, best first.
 
     Columns: study, family, trial, one per objective (`valid_<metric>` at the best epoch, or the
     cost's name), then `config.<name>` of what differs between the study's trials. A trial beats
     another if it is nowhere worse and somewhere better. Trials without a value for an objective
-    are left out.
+    are left out, and those that miss one of the bounds.
     """
     values = completed_values(trials, objectives)
+    values = values[shortfalls(trials.loc[values.index], bounds) == 0]
     signs = np.array([objective.sign for objective in objectives], dtype=float)
     best = values[on_front(values.to_numpy(dtype=float) * signs)]
     hyperparameters = (name for name in trials if str(name).startswith(CONFIG))
@@ -50,4 +53,4 @@ def _values(trials: pd.DataFrame, objective: Objective) -> "pd.Series[float]":
 
 def front(results: Results) -> pd.DataFrame:
     """`front_table` of a study's results."""
-    return front_table(results.trials, results.objectives)
+    return front_table(results.trials, results.objectives, results.bounds)

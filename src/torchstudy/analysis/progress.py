@@ -1,17 +1,22 @@
 """How a study's values grew: over trials and seconds, and over the epochs of trainings."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
-from torchstudy.analysis.tables import VALID, Results, numbers, usable_values
-from torchstudy.records import Objective
+from torchstudy.analysis.tables import VALID, Results, numbers, shortfalls, usable_values
+from torchstudy.records import Bound, Objective
 
 
-def best_so_far(trials: pd.DataFrame, objective: Objective) -> pd.DataFrame:
+def best_so_far(
+    trials: pd.DataFrame, objective: Objective, bounds: Sequence[Bound] = ()
+) -> pd.DataFrame:
     """Per family, the best value after each trial, in the order in which they finished.
 
     Columns: family, trial, seconds (spent in the family's trials so far, failed ones too), value
-    (of this trial), best (so far; NaN before the first value). Unfinished trials are left out.
+    (of this trial), best (so far, of those that miss no bound; NaN before the first). Unfinished
+    trials are left out.
     """
     ended = trials[trials["finished"].notna()].sort_values(["finished", "trial"], kind="stable")
     value = usable_values(ended, objective)
@@ -23,7 +28,8 @@ def best_so_far(trials: pd.DataFrame, objective: Objective) -> pd.DataFrame:
             "value": value,
         }
     )
-    signed = (value * objective.sign).fillna(-np.inf).groupby(ended["family"]).cummax()
+    allowed = value.where(shortfalls(ended, bounds) == 0)
+    signed = (allowed * objective.sign).fillna(-np.inf).groupby(ended["family"]).cummax()
     table["best"] = (signed * objective.sign).replace([np.inf, -np.inf], np.nan)
     return table.reset_index(drop=True)
 

@@ -19,8 +19,10 @@ from torchstudy.records import (
     LATER_COLUMNS,
     PROPOSAL_COLUMNS,
     TRIAL_COLUMNS,
+    Bound,
     Objective,
     Status,
+    bounds_in,
     objectives_in,
 )
 from torchstudy.spreadsheets import as_csv
@@ -76,6 +78,11 @@ class Results:
     def objectives(self) -> list[Objective]:
         """Every objective, the one that decides first."""
         return objectives_in(self.summary)
+
+    @property
+    def bounds(self) -> list[Bound]:
+        """What learned metrics have to reach, or not to exceed."""
+        return bounds_in(self.summary)
 
     @property
     def families(self) -> list[str]:
@@ -164,6 +171,14 @@ def usable_values(trials: pd.DataFrame, objective: Objective) -> "pd.Series[floa
     return values.mask(trials["status"].isin(failed))
 
 
+def shortfalls(trials: pd.DataFrame, bounds: Sequence[Bound]) -> "pd.Series[float]":
+    """By how much the best epoch of every trial misses the bounds, 0 where it meets all of them."""
+    missed = pd.Series(0.0, index=trials.index)
+    for bound in bounds:
+        missed += numbers(trials, f"best_{VALID}{bound.metric}").map(bound.shortfall)
+    return missed
+
+
 def config_of(row: "pd.Series[Any]") -> dict[str, Any]:
     """The hyperparameters of a row of `trials` that exist, as plain Python values."""
     named = {str(name).removeprefix(CONFIG): v for name, v in row.items() if _is_config(name)}
@@ -178,10 +193,12 @@ def plain(value: Any) -> Any:
 def best_trials(results: Results) -> pd.DataFrame:
     """One row per family with a completed trial: its best, and what its own recipe reached.
 
+    A trial that misses a bound is best only where all do, and the nearest to the bounds.
     Columns: family, trial, value, recipe_value (NaN if the recipe failed), seconds, config.
     """
     completed = results.trials["status"] == Status.COMPLETED.value
-    scored = results.trials.assign(value=results.values)
+    missed = shortfalls(results.trials, results.bounds)
+    scored = results.trials.assign(value=results.values, missed=missed)
     rows = []
     for family in results.families:
         own = scored[scored["family"] == family]
@@ -189,7 +206,7 @@ def best_trials(results: Results) -> pd.DataFrame:
         if usable.empty:
             continue
         order = usable.assign(key=-results.objective.sign * usable["value"])
-        best = order.sort_values(["key", "trial"], kind="stable").iloc[0]
+        best = order.sort_values(["missed", "key", "trial"], kind="stable").iloc[0]
         rows.append(_trial_row(family, best, own))
     return _described(rows)
 

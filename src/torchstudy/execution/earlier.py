@@ -5,7 +5,7 @@ from typing import Any
 
 from torchstudy.execution.confirm import ranked
 from torchstudy.execution.ledger import Ledger, StudyState
-from torchstudy.records import Objective
+from torchstudy.records import Objective, bounds_in
 from torchstudy.space import Config, SearchSpace
 from torchstudy.study import Study
 from torchstudy.values import Value, is_number
@@ -71,5 +71,5 @@ def _best(ledger: Ledger, state: StudyState, family: str, objective: Objective) 
     if family not in state.summary["families"]:
         return None
     own = [t for t in ledger.trainings(state.name, "search") if t.trial.family == family]
-    best = next(iter(ranked(own, objective)), None)
+    best = next(iter(ranked(own, objective, bounds_in(state.summary))), None)
     return None if best is None else dict(best.trial.config)

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from torchstudy.data.dataset import ImageData
@@ -41,6 +41,7 @@ def summary(study: Study, data: ImageData, num_workers: int) -> dict[str, object
         "study": study.name,
         "objective": _described(study.objective),
         **({"objectives": list(map(_described, several))} if len(several) > 1 else {}),
+        **({"bounds": list(map(asdict, study.bounds))} if study.bounds else {}),
         "families": {
             family.__name__: {
                 "description": (family.__doc__ or "").strip().partition("\n")[0],
@@ -107,10 +108,15 @@ def write_everything(
         searched = schedule.board.searched(name)
         space = study.space_of(family)
         write_experiment(
-            folder / f"{name}.ax.json", f"{study.name}/{name}", space, study.objectives, searched
+            folder / f"{name}.ax.json",
+            f"{study.name}/{name}",
+            space,
+            study.objectives,
+            searched,
+            study.bounds,
         )
         failpoint("after-experiment")
-        best = next(iter(ranked(searched, study.objective)), None)
+        best = next(iter(ranked(searched, study.objective, study.bounds)), None)
         chosen = sorted(schedule.chosen(name), key=lambda training: training.seed)
         shown = {"valid": [best] if best else [], "select": chosen, "test": chosen}
         final = _final_training(study, chosen) or best

@@ -233,6 +233,7 @@ class Inquiry:
             space=self.spaces[family],
             objective=self.study.objective,
             further=self.study.objectives[1:],
+            bounds=self.study.bounds,
             ladder=self.ladder,
             trials=self._most(family),
             tried=self._tried(family, legs, known),
@@ -290,7 +291,7 @@ class Inquiry:
         )
 
     def _values(self, training: Training) -> tuple[dict[int, float], dict[int, tuple[float, ...]]]:
-        """The first objective and the others at the best epoch up to each rung that was reached.
+        """The first objective and what else counts, at the best epoch up to each rung reached.
 
         A training that is at its end has reached them all.
         """
@@ -300,6 +301,7 @@ class Inquiry:
             rows = best_until(self.board.epochs(training.key), self.study.objective, self.ladder)
             known = self._curves[key] = training.epochs, rows
         first, *others = self.study.objectives
+        others += [bound.objective for bound in self.study.bounds]
         values = {level: row.valid(first) for level, row in known[1].items()}
         further = {
             level: tuple(seen(training, row, objective) for objective in others)

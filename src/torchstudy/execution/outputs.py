@@ -23,12 +23,14 @@ from torchstudy.records import (
     COSTS,
     PROPOSAL_COLUMNS,
     TRIAL_COLUMNS,
+    Bound,
     Epoch,
     Objective,
     Purpose,
     Status,
     Training,
     TrainingKey,
+    bounds_in,
     objectives_in,
 )
 
@@ -49,20 +51,19 @@ def tables(
 ) -> "dict[str, pd.DataFrame]":
     """Those of `TABLES` of a study, as they stand in the ledger."""
     found: dict[str, pd.DataFrame] = {}
-    objectives = objectives_in(state.summary)
+    objectives, bounds = objectives_in(state.summary), bounds_in(state.summary)
     objective = objectives[0]
     if not {"trials", "epochs", "proposals", "front"}.isdisjoint(names):
         epochs = epoch_table(state.name, ledger.epoch_texts(state.name))
         if not {"trials", "front"}.isdisjoint(names):
             last_rows, searched = epochs.last_rows(), _ordered(ledger, state, "search")
-            rows = [
-                _trial_row(state.name, t, last_rows.get(t.key, {}), objectives) for t in searched
-            ]
+            shown = [*objectives, *(bound.objective for bound in bounds)]
+            rows = [_trial_row(state.name, t, last_rows.get(t.key, {}), shown) for t in searched]
             trials = frame(rows, TRIAL_COLUMNS)
             if "trials" in names:
                 found["trials"] = trials.assign(diagnosis=_sentences(trials, epochs.table))
             if "front" in names:
-                found["front"] = front_table(trials, objectives)
+                found["front"] = front_table(trials, objectives, bounds)
         if "epochs" in names:
             found["epochs"] = epochs.table
         if "proposals" in names:
@@ -71,7 +72,7 @@ def tables(
             found["proposals"] = frame(rows, PROPOSAL_COLUMNS)
     if "confirmation" in names:
         confirmed = _ordered(ledger, state, "confirmation")
-        confirmations = list(_confirmation_rows(state.name, confirmed, objective))
+        confirmations = list(_confirmation_rows(state.name, confirmed, objective, bounds))
         found["confirmation"] = frame(confirmations, CONFIRMATION_COLUMNS)
     return found
 
@@ -93,9 +94,15 @@ def write_tables(ledger: Ledger, state: StudyState, folder: Path) -> None:
     write_json(folder / "study.json", {**state.summary, "state": state.state})
 
 
-def prune(folder: Path, trainings: Sequence[Training], objective: Objective, keep: int) -> None:
+def prune(
+    folder: Path,
+    trainings: Sequence[Training],
+    objective: Objective,
+    keep: int,
+    bounds: Sequence[Bound] = (),
+) -> None:
     """Delete the files of finished search trials of one family, but for the `keep` best ones."""
-    kept = {training.key for training in ranked(trainings, objective)[:keep]}
+    kept = {training.key for training in ranked(trainings, objective, bounds)[:keep]}
     place = training_folder(folder, trainings[0].key).parent if trainings else folder
     there = set(os.listdir(place)) if place.exists() else set()  # a few, of a thousand trainings
     for training in trainings:
@@ -114,7 +121,7 @@ def _folder_name(key: TrainingKey) -> str:
     return f"{key.number}-{key.seed}"
 
 
-def _trial_row(study: str, training: Training, last: Row, objectives: Sequence[Objective]) -> Row:
+def _trial_row(study: str, training: Training, last: Row, shown: Sequence[Objective]) -> Row:
     trial = training.trial
     config = {f"config.{name}": value for name, value in trial.config.items()}
     return {
@@ -128,7 +135,7 @@ def _trial_row(study: str, training: Training, last: Row, objectives: Sequence[O
         **last,
         **{
             f"best_valid_{each.metric}": training.valid(each)
-            for place, each in enumerate(objectives)
+            for place, each in enumerate(shown)
             if place == 0 or each.metric not in COSTS
         },
     }
@@ -162,14 +169,14 @@ def _standing(training: Training) -> Row:
 
 
 def _confirmation_rows(
-    study: str, trainings: Sequence[Training], objective: Objective
+    study: str, trainings: Sequence[Training], objective: Objective, bounds: Sequence[Bound]
 ) -> Iterator[Row]:
     by_family: dict[str, list[Training]] = {}
     for training in trainings:
         by_family.setdefault(training.trial.family, []).append(training)
     for family, group in by_family.items():
         is_done = all(training.status.is_final for training in group)
-        chosen = chosen_number(group, objective) if is_done else None
+        chosen = chosen_number(group, objective, bounds) if is_done else None
         for training in group:
             standing = _standing(training)
             del standing["best_epoch"]

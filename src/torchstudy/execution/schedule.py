@@ -100,7 +100,7 @@ class Schedule:
         confirmed = self.board.confirmed(family)
         if not confirmed or not all(t.status.is_final for t in confirmed):
             return []
-        number = chosen_number(confirmed, self.study.objective)
+        number = chosen_number(confirmed, self.study.objective, self.study.bounds)
         return [training for training in confirmed if training.trial.number == number]
 
     def confirmations(self) -> Iterator[TrainingKey]:
@@ -110,7 +110,7 @@ class Schedule:
         count, num_seeds = self.study.confirm
         for family in self.families:
             searched = self.board.searched(family)
-            for trial in candidates(searched, self.study.objectives, count):
+            for trial in candidates(searched, self.study.objectives, count, self.study.bounds):
                 for seed in confirmation_seeds(self.study.seed, num_seeds):
                     yield TrainingKey(family=family, number=trial.number, seed=seed)
 

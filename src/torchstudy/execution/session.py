@@ -259,7 +259,7 @@ class Session:
             (training_folder(self.folder, step.key) / CHECKPOINT).unlink(missing_ok=True)
             keep = self.study.confirm[0] if self.study.confirm else 1
             searched = self.board.searched(step.key.family)
-            prune(self.folder, searched, self.study.objective, keep)
+            prune(self.folder, searched, self.study.objective, keep, self.study.bounds)
             self._stop_if_all_crash_alike(step.key.family)
             if step.purpose == "confirmation":
                 failpoint("after-confirmation")

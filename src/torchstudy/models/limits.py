@@ -28,10 +28,10 @@ class Limits:
 
     def excess(self, family: type[Family], config: Config) -> str | None:
         """What a configuration has too much of, or None."""
-        if not self.study.limits:
+        if not self.study.cost_limits:
             return None
         costs = self.costs(family, config)
-        for name, limit in self.study.limits.items():
+        for name, limit in self.study.cost_limits.items():
             if costs[name] > limit:
                 return f"{name} {_shown(costs[name])}, above the limit of {_shown(limit)}"
         return None
@@ -40,7 +40,7 @@ class Limits:
         """The costs of a configuration's network, measured once."""
         network = instantiate(family, config).family
         if network not in self._known:
-            with_latency = any(name in LATENCIES for name in self.study.limits)
+            with_latency = any(name in LATENCIES for name in self.study.cost_limits)
             self._known[network] = costs_of(network, self.data, with_latency=with_latency)
         return self._known[network]
 
@@ -50,11 +50,11 @@ class Limits:
         The recipe is tried first, then the bounds of the space, then random configurations.
         """
         problems = []
-        for family in self.study.families if self.study.limits else ():
+        for family in self.study.families if self.study.cost_limits else ():
             least = self._least(family)
             if least:
                 shown = ", ".join(f"{name} {_shown(value)}" for name, value in least.items())
-                allowed = ", ".join(f"{n} {_shown(v)}" for n, v in self.study.limits.items())
+                allowed = ", ".join(f"{n} {_shown(v)}" for n, v in self.study.cost_limits.items())
                 problems.append(
                     f"{family.__name__}: no configuration within the limits was found ({allowed}); "
                     f"the least found is {shown}: raise the limit or open the space"
@@ -64,7 +64,7 @@ class Limits:
 
     def _least(self, family: type[Family]) -> Mapping[str, float]:
         """The least of every limited cost where nothing fits; empty as soon as something does."""
-        least = dict.fromkeys(self.study.limits, float("inf"))
+        least = dict.fromkeys(self.study.cost_limits, float("inf"))
         space = self.study.space_of(family)
         generator = np.random.default_rng(derive(self.study.seed, family.__name__, "limits"))
         tried: list[Config] = [space.recipe, *space.corners()]

@@ -9,6 +9,7 @@ from torchstudy.analysis.tables import CONFIG, plain
 from torchstudy.records import Status
 from torchstudy.report import figures, sentences
 from torchstudy.report.axes import scale_of
+from torchstudy.report.bounds import bound_words
 from torchstudy.report.formats import called, capital, metric_of, shortened
 from torchstudy.report.looks import status_words
 from torchstudy.report.provenance import environment_sentences, has_several
@@ -154,6 +155,7 @@ def _procedure_facts(story: Story) -> list[tuple[str, str]]:
             ("objective", f"{each.direction} {metric_of(each).words}")
             for each in story.results.objectives
         ),
+        *(("bound", bound_words(bound)) for bound in story.results.bounds),
         (
             "search",
             f"{budget.get('trials')} trials per family, up to {budget.get('epochs')} epochs",

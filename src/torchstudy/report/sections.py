@@ -13,6 +13,7 @@ from torchstudy.analysis.tables import VALID, numbers
 from torchstudy.records import Status
 from torchstudy.report import figures, sentences
 from torchstudy.report.axes import scale_of
+from torchstudy.report.bounds import within
 from torchstudy.report.formats import (
     ABSENT,
     Metric,
@@ -48,7 +49,7 @@ def verdict(story: Story) -> Content:
     return Content(
         context={
             "title": found.title,
-            "sentences": found.sentences,
+            "sentences": (*found.sentences, *within(story)),
             "standing": sentences.standing(story),
             "tiles": [_score_tile(story), _lead_tile(story), _trials_tile(story), _time(story)],
         }
@@ -66,7 +67,7 @@ def families(story: Story) -> Content:
         context["scores"] = _scores_table(story, table)
         context["promise"] = sentences.promise(story)
         context["seeds"] = counted(int(story.scores["seeds"].max()), "fresh seed")
-    progress = best_so_far(story.trials, story.objective)
+    progress = best_so_far(story.trials, story.objective, story.results.bounds)
     if progress["best"].notna().any():
         scale = scale_of(story.metric, story.split_size("valid"))
         drawn["spent"] = figures.spent(progress, scale, story.looks)
@@ -284,7 +285,8 @@ def _by_family(story: Story, table: pd.DataFrame) -> list[tuple[str, pd.DataFram
 
 
 def _outlook(story: Story) -> list[str]:
-    if len(story.results.objectives) > 1:  # its proposals were not made for the first alone
+    several = len(story.results.objectives) > 1
+    if several or story.results.bounds:  # proposals were not made for the first objective alone
         return []
     return [
         f"{called(row['family'])}: another {row['trials']} trials would probably bring less than "

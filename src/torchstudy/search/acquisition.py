@@ -58,6 +58,7 @@ class Acquisition:
         first = self.surrogates.first
         worth = self.gain(*self.surrogates.predicted(points))
         worth -= (1 - self.question.spent) * first.log_cost(points)
+        worth += self.surrogates.log_within(points)
         return worth + first.log_odds(points) + self._prior(points)
 
     def _prior(self, points: Array) -> Array:
@@ -69,15 +70,26 @@ class Acquisition:
 
 
 def _gain(question: Question, surrogates: Surrogates) -> Gain:
-    """The logarithm of the expected improvement: of the best, or of what the front dominates."""
-    if len(surrogates.models) == 1:
-        best = surrogates.first.best + AMBITION * (1 - question.spent)
-        return lambda means, spreads: log_expected_improvement(means[:, 0], spreads[:, 0], best)
+    """The logarithm of the expected improvement: of the best, or of what the front dominates.
+
+    While nothing keeps within the bounds, all that counts is to get there.
+    """
+    if not question.further and not question.bounds:
+        return _improvement(question, surrogates.first.best)
+    reached = surrogates.reached([trial for trial in question.tried if trial.values])
+    if not len(reached):
+        return lambda means, spreads: np.zeros(len(means))
+    if not question.further:
+        return _improvement(question, float(reached.max()))
     from torchstudy.search.hypervolume import HypervolumeGain
 
-    known = [trial for trial in question.tried if trial.values]
-    results = [surrogates.reached(known), surrogates.predicted(surrogates.first.pending)[0]]
+    results = [reached, surrogates.predicted(surrogates.first.pending)[0]]
     return HypervolumeGain.over(np.concatenate(results)).logarithms
+
+
+def _improvement(question: Question, best: float) -> Gain:
+    least = best + AMBITION * (1 - question.spent)
+    return lambda means, spreads: log_expected_improvement(means[:, 0], spreads[:, 0], least)
 
 
 def best_point(question: Question, surrogates: Surrogates) -> Array | None:

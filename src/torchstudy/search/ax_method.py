@@ -18,7 +18,7 @@ from torchstudy.space import Config, SearchSpace
 if TYPE_CHECKING:
     from ax.api.client import Client
 
-Known = tuple[Config, Sequence[float] | None]  # a value for each objective
+Known = tuple[Config, Sequence[float] | None]  # a value for each objective, then each bound
 
 
 def choose(question: Question) -> Config:
@@ -30,10 +30,10 @@ def choose(question: Question) -> Config:
     """
     space, seed = question.space, derive(question.seed, "ask", question.number)
     with quiet_ax():
-        client = space.ax_client(question.name, question.objectives, seed=seed)
+        client = space.ax_client(question.name, question.objectives, question.bounds, seed=seed)
         client.set_generation_strategy(_strategy(question))
         known, pending = _ended(question)
-        attach(client, space, question.objectives, known)
+        attach(client, space, _metrics(question), known)
         for config in pending:
             client.attach_trial(_varying(space, config))
         drawn = client.get_next_trials(max_trials=1)
@@ -51,15 +51,15 @@ def attach(
     from ax.core.data import Data
 
     trials, rows = client._experiment.trials, []
-    metrics = [client._experiment.metrics[objective.metric] for objective in objectives]
+    metrics, names = client._experiment.metrics, [objective.metric for objective in objectives]
     for config, values in known:
         index = client.attach_trial(_varying(space, config))
         if values is None:
             client.mark_trial_abandoned(index)
             continue
-        for metric, value in zip(metrics, values, strict=True):
-            row = (index, trials[index].arms[0].name, value, math.nan, metric.name)
-            rows.append((*row, metric.signature))
+        for name, value in dict(zip(names, values, strict=True)).items():
+            row = (index, trials[index].arms[0].name, value, math.nan, name)
+            rows.append((*row, metrics[name].signature))
     columns = ["trial_index", "arm_name", "mean", "sem", "metric_name", "metric_signature"]
     client._experiment.attach_data(Data(df=pd.DataFrame(rows, columns=columns)))
     for index in dict.fromkeys(row[0] for row in rows):
@@ -90,8 +90,13 @@ def _ended(question: Question) -> tuple[list[Known], list[Config]]:
             known.append((trial.config, values if all(map(math.isfinite, values)) else None))
         else:
             pending.append(trial.config)
-    worst = _worst([values for _, values in known if values is not None], question.objectives)
+    worst = _worst([values for _, values in known if values is not None], _metrics(question))
     return [*known, *((config, worst) for config in question.rejected)], pending
+
+
+def _metrics(question: Question) -> list[Objective]:
+    """The objectives, and the metrics that have bounds: what a trial has values of."""
+    return [*question.objectives, *(bound.objective for bound in question.bounds)]
 
 
 def _worst(

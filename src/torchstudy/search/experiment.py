@@ -5,12 +5,15 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torchstudy.files import written_aside
 from torchstudy.quiet import quiet_ax
-from torchstudy.records import Objective, Status, Training
+from torchstudy.records import Bound, Objective, Status, Training
 from torchstudy.space import SearchSpace
+
+if TYPE_CHECKING:
+    from ax.api.client import Client
 
 ABANDONED = (Status.DIVERGED, Status.OUT_OF_MEMORY, Status.TIMED_OUT)
 EARLY_STOPPED = (Status.PAUSED, Status.STOPPED)
@@ -22,6 +25,7 @@ def write_experiment(
     space: SearchSpace,
     objectives: Sequence[Objective],
     trainings: Sequence[Training],
+    bounds: Sequence[Bound] = (),
 ) -> None:
     """Write every trial, in order, to a file for `ax.api.client.Client.load_from_json_file`.
 
@@ -31,20 +35,14 @@ def write_experiment(
     ended, stays RUNNING.
     """
     with quiet_ax():
-        _write(path, name, space, objectives, trainings)
+        _write(path, space.ax_client(name, objectives, bounds), trainings)
 
 
-def _write(
-    path: Path,
-    name: str,
-    space: SearchSpace,
-    objectives: Sequence[Objective],
-    trainings: Sequence[Training],
-) -> None:
+def _write(path: Path, client: "Client", trainings: Sequence[Training]) -> None:
     from ax.core.data import Data
 
-    client = space.ax_client(name, objectives)
     experiment = client._experiment
+    metrics = [Objective(metric=name, direction="maximize") for name in experiment.metrics]
     rows: list[Any] = []
     endings: list[Any] = []
     for training in trainings:
@@ -55,7 +53,7 @@ def _write(
         }
         index = client.attach_trial(known, arm_name=str(training.trial.number))
         trial = experiment.trials[index]
-        values = {each.metric: training.valid(each) for each in objectives}
+        values = {each.metric: training.valid(each) for each in metrics}
         is_known = not any(map(math.isnan, values.values()))
         is_stopped = training.status in EARLY_STOPPED and is_known
         if training.status is Status.COMPLETED or is_stopped:

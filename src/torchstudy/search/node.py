@@ -14,7 +14,7 @@ from ax.generation_strategy.external_generation_node import ExternalGenerationNo
 from ax.generation_strategy.generation_strategy import GenerationStrategy
 from typing_extensions import override
 
-from torchstudy.records import Objective
+from torchstudy.records import Bound, Objective
 from torchstudy.search.proposer import decide
 from torchstudy.search.questions import Question
 from torchstudy.search.rungs import without_rungs
@@ -36,17 +36,19 @@ class SearchNode(ExternalGenerationNode):
         seed: int,
         trials: int = 100,
         further: Sequence[Objective] = (),
+        bounds: Sequence[Bound] = (),
     ) -> None:
         super().__init__(name="torchstudy", should_deduplicate=False)  # a replicate shares its arm
         self._space, self._objectives, self._seed = space, [objective, *further], seed
-        self._trials = trials
+        self._trials, self._bounds = trials, bounds
         self._tried: list[Tried] = []
 
     @override
     def update_generator_state(self, experiment: Experiment, data: Data) -> None:
         """Read the trials of the experiment, and their values of the objectives."""
         means = data.df.set_index(["trial_index", "metric_name"])["mean"].to_dict()
-        names = [objective.metric for objective in self._objectives]
+        names = [each.metric for each in self._objectives]
+        names += [bound.metric for bound in self._bounds]
         self._tried = [
             _tried(
                 number,
@@ -69,6 +71,7 @@ class SearchNode(ExternalGenerationNode):
             space=self._space,
             objective=self._objectives[0],
             further=self._objectives[1:],
+            bounds=self._bounds,
             ladder=without_rungs(1),
             trials=self._trials,
             tried=tried,
@@ -92,13 +95,14 @@ def generation_strategy(
     seed: int,
     trials: int = 100,
     further: Sequence[Objective] = (),
+    bounds: Sequence[Bound] = (),
 ) -> GenerationStrategy:
     """For `Client.set_generation_strategy`, on a client that has this space and these objectives.
 
-    `trials` is the budget: cost and curiosity count less towards its end. Such a client cannot be
-    saved as JSON, as Ax does not know the node.
+    `bounds` are its outcome constraints. `trials` is the budget: cost and curiosity count less
+    towards its end. Such a client cannot be saved as JSON, as Ax does not know the node.
     """
-    node = SearchNode(space, objective, seed=seed, trials=trials, further=further)
+    node = SearchNode(space, objective, seed=seed, trials=trials, further=further, bounds=bounds)
     return GenerationStrategy(name="torchstudy", nodes=[node])
 
 

@@ -5,7 +5,7 @@ sequence, and what a model thinks worth most. Nothing is kept between questions,
 is the same whether a run was interrupted or not.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -112,10 +112,31 @@ def _promotion(question: Question, waiting: Sequence[Tried]) -> Proposal:
     if _is_ranked_by_model(question, waiting):
         learned = _surrogates(question)
     if isinstance(learned, str) or learned is None:
+        waiting = _within(waiting, _lacking(question, waiting))
         best = _first(question, waiting, partial(_seen, question, waiting[0].epochs))
         return _going_on(best, until)
+    points = learned.cube.points([trial.config for trial in waiting])
+    waiting = _within(waiting, learned.lacking(points, optimism=OPTIMISM))
     best = _first(question, waiting, partial(_hoped, learned))
     return _foretold(_going_on(best, until), best.epochs, learned)
+
+
+def _within(waiting: Sequence[Tried], lacking: Iterable[float]) -> list[Tried]:
+    """The trials that keep within all bounds; those that lack least where none does."""
+    lacks = [float(lack) for lack in lacking]
+    return [trial for trial, lack in zip(waiting, lacks, strict=True) if lack == min(lacks)]
+
+
+def _lacking(question: Question, waiting: Sequence[Tried]) -> list[float]:
+    """By how much each trial has missed the bounds so far, 0 if it keeps within them."""
+    first = 1 + len(question.further)
+    return [
+        sum(
+            bound.shortfall(value)
+            for bound, value in zip(question.bounds, trial.at(trial.epochs)[first:], strict=True)
+        )
+        for trial in waiting
+    ]
 
 
 def _first(
@@ -142,14 +163,15 @@ def _seen(question: Question, epochs: int, trials: Sequence[Tried]) -> "Array":
     import numpy as np
 
     signs = [objective.sign for objective in question.objectives]
-    rows = np.array([trial.at(epochs) for trial in trials]) * signs
+    rows = np.array([trial.at(epochs)[: len(signs)] for trial in trials]) * signs
     worst = np.min(rows, axis=0, where=np.isfinite(rows), initial=np.inf)
     return np.where(np.isfinite(rows), rows, np.where(np.isfinite(worst), worst, 0.0))
 
 
 def _hoped(learned: "Surrogates", trials: Sequence[Tried]) -> "Array":
     """The objectives at the last epoch as they may well be, warped, (n, m)."""
-    means, spreads = learned.predicted(learned.cube.points([trial.config for trial in trials]))
+    points = learned.cube.points([trial.config for trial in trials])
+    means, spreads = learned.predicted(points, is_begun=True)
     return means + OPTIMISM * spreads
 
 
@@ -267,7 +289,7 @@ def _failure(who: str, question: Question, error: Exception) -> str:
 
 def _foretold(proposal: Proposal, epochs: int, learned: "Surrogates") -> Proposal:
     """The proposal with what is expected of it, for a trial that has had so many epochs."""
-    value, spread = learned.first.expected(proposal.config)
+    value, spread = learned.first.expected(proposal.config, is_begun=epochs > 0)
     return Proposal(
         trial=proposal.trial,
         config=proposal.config,

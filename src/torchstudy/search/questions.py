@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torchstudy.errors import TorchstudyError
-from torchstudy.records import Objective
+from torchstudy.records import Bound, Objective
 from torchstudy.search.rungs import Ladder
 from torchstudy.search.tried import Tried
 from torchstudy.space import Config, SearchSpace
@@ -27,14 +27,16 @@ class Question:
     `good` are configurations to begin with, each with its origin (`good`, `warm`), after the
     recipe. `rejected` are earlier answers to this question that the study's limits forbid, in
     order. Of several objectives `objective` is the first, which decides between epochs, and
-    `further` the others. `strategy` is a user's own Ax GenerationStrategy (or None), of which each
-    question uses a fresh copy, so that it must be a value that can be copied.
+    `further` the others; `bounds` are what further metrics have to reach. `strategy` is a user's
+    own Ax GenerationStrategy (or None), of which each question uses a fresh copy, so that it must
+    be a value that can be copied.
     """
 
     name: str
     space: SearchSpace
     objective: Objective
     further: Sequence[Objective] = ()
+    bounds: Sequence[Bound] = ()
     ladder: Ladder
     trials: int
     tried: Sequence[Tried]

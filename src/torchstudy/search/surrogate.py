@@ -23,6 +23,10 @@ from torchstudy.space import Config
 MOST_SEEN = 500  # observations that the process keeps; a proposal takes time with their square
 RIDGE = 0.3  # of the regression of costs
 LEAST_ODDS = 0.01  # of ending well: nothing is ruled out by a model
+# What is told of a trial is so many times as wide as the process believes: without it 44% and 70%
+# of 271 trials of LCBench (4 data sets) ended in the middle 50% and 90%, with it 51% and 84%; of
+# 157 trials of 6 other data sets 67% and 91%.
+TOLD = 1.4
 FEWEST_ENDS = 4  # trials at the last epoch before their errors say how sure the process may be
 
 
@@ -31,7 +35,8 @@ class Surrogate:
     """What has been learned from the trials of a question.
 
     `pending` are the points of the trials under way. `doubt` is how much larger the errors at the
-    last epoch are than the process believes, as a factor of its standard deviations.
+    last epoch are than the process believes, as a factor of its standard deviations: of what
+    nothing is known about, and of trials that have reached a rung.
     """
 
     cube: Cube
@@ -39,7 +44,7 @@ class Surrogate:
     sign: int
     warp: Warp
     process: Process
-    doubt: float
+    doubt: "Doubt"
     best: float  # warped: the best that the process believes to have been reached
     costs: Array | None  # coefficients of the logarithm of an epoch's cost, None if not known
     pending: Array
@@ -54,6 +59,7 @@ class Surrogate:
         warp, trials, data = _observations(question, features, cube.axes)
         process = Process.seeing(data, fitted(data.chosen(_telling(data, MOST_FITTED))))
         reached, _ = process.predicted(data.features, data.times)
+        rows = np.arange(len(trials))
         is_pending = [trial.state == "pending" for trial in question.tried]
         return cls(
             cube=cube,
@@ -61,17 +67,20 @@ class Surrogate:
             sign=question.objective.sign,
             warp=warp,
             process=process,
-            doubt=_doubt(process, trials),
+            doubt=Doubt(new=_doubt(process, trials), begun=_doubt(process, rows)),
             best=float(reached.max()),
             costs=_costs(question.tried, features),
             pending=points[np.array(is_pending, dtype=bool)],
             odds=Odds.of(question, cube),
         )
 
-    def predicted(self, points: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation at the last epoch, warped, of (n, d) points."""
+    def predicted(self, points: Array, *, is_begun: bool = False) -> tuple[Array, Array]:
+        """Mean and standard deviation at the last epoch, warped, of (n, d) points.
+
+        `is_begun` says that they are those of trials that have reached a rung.
+        """
         mean, spread = self.process.predicted(self.cube.features(points), np.ones(len(points)))
-        return mean, spread * self.doubt
+        return mean, spread * self.doubt.of(is_begun)
 
     def believing(self) -> "Surrogate":
         """The model once what it expects of the trials under way has been seen."""
@@ -87,11 +96,12 @@ class Surrogate:
         times = np.array([_time(trial.epochs, self.top) for trial in tried])
         return self.process.predicted(features, times)[0]
 
-    def expected(self, config: Config) -> tuple[float, float]:
+    def expected(self, config: Config, *, is_begun: bool) -> tuple[float, float]:
         """Median and spread of the objective at the last epoch, in its own unit: `Warp.middle`."""
-        mean, spread = self.predicted(self.cube.points([config]))
-        noise = math.sqrt(self.process.scales.noise) * self.doubt
-        value, deviation = self.warp.middle(float(mean[0]), math.hypot(float(spread[0]), noise))
+        mean, spread = self.predicted(self.cube.points([config]), is_begun=is_begun)
+        noise = math.sqrt(self.process.scales.noise) * self.doubt.of(is_begun)
+        width = TOLD * math.hypot(float(spread[0]), noise)
+        value, deviation = self.warp.middle(float(mean[0]), width)
         return self.sign * value, deviation
 
     def log_cost(self, points: Array) -> Array:
@@ -112,6 +122,22 @@ class Surrogate:
         if self.odds is None:
             return np.zeros(len(points))
         return self.odds.logarithms(self.cube.features(points))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """Errors at the last epoch in standard deviations of the process: what it should multiply by.
+
+    `new` is for configurations of which nothing has been seen, `begun` for trials of which all but
+    the end is known.
+    """
+
+    new: float
+    begun: float
+
+    def of(self, is_begun: bool) -> float:
+        """The factor for one of the two."""
+        return self.begun if is_begun else self.new
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +219,13 @@ def _telling(data: Data, most: int) -> NDArray[np.intp]:
     return np.sort(np.concatenate([rest[order[: most - most // 2]], newest]))
 
 
-def _doubt(process: Process, trials: NDArray[np.intp]) -> float:
-    """The error at the last epoch of trials held out, in standard deviations.
+def _doubt(process: Process, groups: NDArray[np.intp]) -> float:
+    """The error at the last epoch when its whole group is held out, in standard deviations.
 
     Shrunk to 1 as if as many trials as `FEWEST_ENDS` had been predicted just so.
     """
     ends = np.flatnonzero(process.data.times == 1.0)
-    errors = process.held_out(trials, ends)
+    errors = process.held_out(groups, ends)
     return math.sqrt((FEWEST_ENDS + float(errors @ errors)) / (FEWEST_ENDS + len(errors)))
 
 

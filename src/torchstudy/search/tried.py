@@ -15,10 +15,11 @@ class Tried:
     """A configuration of the search and what is known of it.
 
     `values` holds the objective of the best epoch so far, by epochs: one entry for each rung that
-    was reached, and `further` those of the other objectives, where a search has several, at the
-    same epochs. `pending` is under way until epoch `until`, and `values` know nothing of that leg;
-    `waiting` has got to `until` and may be promoted; `completed` and `failed` are at their end.
-    `cost` is that of one epoch, in a unit that all trials of the search share; NaN if not known.
+    was reached, and `further` those of the other objectives and then of the metrics that have
+    bounds, where a search has such, at the same epochs. `pending` is under way until epoch `until`,
+    and `values` know nothing of that leg; `waiting` has got to `until` and may be promoted;
+    `completed` and `failed` are at their end. `cost` is that of one epoch, in a unit that all
+    trials of the search share; NaN if not known.
     """
 
     number: int
@@ -35,5 +36,5 @@ class Tried:
         return max(self.values, default=0)
 
     def at(self, epochs: int) -> tuple[float, ...]:
-        """Every objective at a rung that it has reached."""
+        """Every objective at a rung that it has reached, then every metric that has a bound."""
         return self.values[epochs], *self.further.get(epochs, ())
