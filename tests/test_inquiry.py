@@ -335,6 +335,21 @@ def test_trials_of_a_version_without_rungs_are_legs_to_the_end() -> None:
     assert [(leg.until, leg.decision.origin) for leg in legs] == [(9, "recipe")]
 
 
+@pytest.mark.parametrize(("seconds", "has_time"), [(math.nan, False), (0.5, True), (3.0, False)])
+def test_nothing_begins_that_would_not_get_to_its_first_rung_in_time(
+    seconds: float, has_time: bool
+) -> None:
+    search = Search(minutes=0.15)
+    for _ in range(9):
+        search.decide(3)
+    for trial in range(4):  # two seconds each of nine
+        search.train(trial, 3)
+    waiting = search.board.decided["Linear"]
+    waiting[4] = replace(waiting[4][0], seconds=seconds), 4
+    assert search.schedule.inquiry.has_time("Linear") is has_time
+    assert (search.schedule.next_step([]) is not None) is has_time
+
+
 def test_without_time_nothing_new_begins_and_what_has_begun_goes_on() -> None:
     search = Search(minutes=0.05)
     for _ in range(8):
@@ -366,7 +381,7 @@ def test_what_was_promoted_goes_on_when_time_is_up() -> None:
 
 
 def test_when_time_is_up_before_any_end_the_most_promising_trial_comes_to_it() -> None:
-    search = Search(minutes=0.05)
+    search = Search(minutes=0.08)
     for _ in range(8):
         search.decide(3)
     search.train(0, 3)

@@ -88,8 +88,13 @@ class Inquiry:
         return len(self.ladder.levels) > 1 or not self._is_closing(family)
 
     def has_time(self, family: str) -> bool:
-        """Whether the family may train on, as far as the clock is concerned."""
-        return self.study.minutes is None or self._seconds(family) < 60 * self.study.minutes
+        """Whether the family may begin what it has decided, as far as the clock is concerned.
+
+        Nothing begins that would probably not get to its first rung in time.
+        """
+        if self.study.minutes is None:
+            return True
+        return self._seconds(family) + self._seconds_to_begin(family) < 60 * self.study.minutes
 
     def _lacks_an_end(self, family: str) -> bool:
         """Whether no trial has come to its end or is on the way there, and some wait at a rung.
@@ -219,6 +224,17 @@ class Inquiry:
             best=max(values),
             count=num_left,
         )
+
+    def _seconds_to_begin(self, family: str) -> float:
+        """What the next trial to begin will probably take to its first rung; 0 if not known."""
+        new = (leg for leg in self.legs.unended(family) if self.legs.training(leg) is None)
+        if (leg := next(new, None)) is None:
+            return 0.0
+        first = min(leg.until, self.ladder.levels[0])
+        if math.isfinite(leg.decision.seconds):
+            return leg.decision.seconds * first / leg.until
+        epochs = sum(training.epochs for training in self.board.searched(family))
+        return self._seconds(family) / epochs * first if epochs else 0.0
 
     def _num_ended(self, family: str) -> int:
         return self.legs.count(family) - sum(1 for _ in self.legs.unended(family))
