@@ -10,6 +10,7 @@ from scipy.stats import norm
 from tests.report_data import Made, write_study
 
 from torchstudy.analysis.statistics import (
+    COUNTED,
     ITEMS_ONLY,
     SEEDS_AND_ITEMS,
     SEEDS_ONLY,
@@ -24,6 +25,8 @@ from torchstudy.analysis.statistics import (
     seed_interval,
 )
 from torchstudy.analysis.tables import Results, read_results
+from torchstudy.report.sentences import verdict
+from torchstudy.report.story import Story
 
 STUDIES = 1200
 ITEMS = 270
@@ -126,6 +129,34 @@ def test_a_loss_is_ranked_from_below(tmp_path: Path) -> None:
     assert table["mean"].is_monotonic_increasing
     first, second = table["family"][:2]
     assert compare(results, first, second).difference > 0
+
+
+def test_what_is_counted_needs_no_interval(results: Results) -> None:
+    summary = {
+        **results.summary,
+        "objective": {"metric": "parameters", "direction": "minimize"},
+    }
+    sizes = {"CNN": 500.0, "Transfer": 300.0, "AutoencoderProbe": 300.0}
+    costs = results.confirmation["family"].map(sizes)
+    counted = replace(
+        results,
+        summary=summary,
+        trials=results.trials.assign(best_valid_parameters=results.trials["parameters"]),
+        confirmation=results.confirmation.assign(test_parameters=costs),
+    )
+    assert set(family_scores(counted)["basis"]) == {COUNTED}
+    found = compare(counted, "Transfer", "CNN")
+    assert (found.difference, found.p, found.is_separable) == (200.0, 0.0, True)
+    assert not compare(counted, "Transfer", "AutoencoderProbe").is_separable
+    said = verdict(Story(counted))
+    assert said.title == "Transfer and AutoencoderProbe are not separable"
+    two = counted.confirmation["family"] != "AutoencoderProbe"
+    said = verdict(Story(replace(counted, confirmation=counted.confirmation[two])))
+    assert said.title == "Transfer wins: 300 parameters"
+    assert said.sentences[:2] == (
+        "It beats CNN by 200.",
+        "This is counted, and the same whatever the seed.",
+    )
 
 
 def test_compare_is_antisymmetric(results: Results) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torchstudy.errors import StudyError, did_you_mean
 from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.ledger import Ledger, StudyState
-from torchstudy.records import Bound, Objective, Status, Training, TrainingKey, bounds_in
+from torchstudy.records import COUNTS, Bound, Objective, Status, Training, TrainingKey, bounds_in
 from torchstudy.stored import described_studies, find_study, reading, writing
 from torchstudy.visible import on_one_line
 
@@ -150,12 +150,9 @@ def summary_lines(results: "Results") -> list[str]:
     story = Story(results)
     said = verdict(story)
     lines = ["", said.title, *said.sentences, *within(story), ""]
-    metric = results.objective.metric
-    scores = family_scores(results)
-    for row in scores.to_dict("records"):
-        interval = f"[{row['low']:.4f}, {row['high']:.4f}]" if row["low"] == row["low"] else ""
+    for row in family_scores(results).to_dict("records"):
         lines.append(
-            f"  {row['family']:<20} test {metric} {row['mean']:.4f} {interval}  "
+            f"  {row['family']:<20} {_with_interval(row, results.objective.metric)}  "
             f"trial {row['trial']}, {counted(row['seeds'], 'seed')}"
         )
     if len(results.objectives) > 1:
@@ -163,6 +160,14 @@ def summary_lines(results: "Results") -> list[str]:
     folder = results.folder
     models = [f"models: {folder / 'best'}"] if (folder / "best").is_dir() else []
     return [*lines, "", f"report: {folder / 'report.html'}", *models]
+
+
+def _with_interval(row: Mapping[Any, Any], metric: str) -> str:
+    """A score on test, or what a network costs."""
+    if metric in COUNTS:
+        return f"{metric} {row['mean']:,.0f}"
+    interval = f" [{row['low']:.4f}, {row['high']:.4f}]" if row["low"] == row["low"] else ""
+    return f"test {metric} {row['mean']:.4f}{interval}"
 
 
 def _traded_off(results: "Results") -> Iterator[str]:

@@ -34,7 +34,8 @@ class Status(StrEnum):
 
 
 LATENCIES = {"latency_p50": 50, "latency_p95": 95}  # percentiles of milliseconds for one item
-COSTS = ("parameters", "flops", "memory", *LATENCIES)  # of a whole network, whatever its weights
+COUNTS = ("parameters", "flops", "memory")  # of a whole network, whatever its weights
+COSTS = (*COUNTS, *LATENCIES)
 
 PARTS = ("load", "augment", "forward", "backward", "step", "evaluate", "checkpoint", "other")
 SECONDS = tuple(f"seconds_{part}" for part in PARTS)  # columns: where an epoch's time went

@@ -37,7 +37,8 @@ class Study:
         trials: configurations per family, in all.
         epochs: the full length of a training; schedules are defined over it.
         minutes: training time per family, in all, after which nothing new starts; None: no limit.
-            What would probably not get to its first rung in that time does not start either. If no trial has come to its end by then, the most promising one is trained to it.
+            What would probably not get to its first rung in that time does not start either. If no
+            trial has come to its end by then, the most promising one is trained to it.
         limits: the most that a network may cost, `{"parameters": 200_000}`; costs are parameters,
             flops and memory (bytes) for one item, latency_p50 and latency_p95 (milliseconds).
             Configurations above a limit are not trained. A limit on a learned metric,

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from torchstudy.analysis.tables import Results, numbers
-from torchstudy.records import Status
+from torchstudy.records import COUNTS, Status
 
 Array = npt.NDArray[np.float64]
 
@@ -17,6 +17,7 @@ LEVEL = 0.95
 SEEDS_AND_ITEMS = "seeds and test items"
 SEEDS_ONLY = "seeds only"
 ITEMS_ONLY = "test items only"
+COUNTED = "counted"  # what a network costs is the same with every seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,8 @@ def family_scores(results: Results) -> pd.DataFrame:
         scores = scores_on_test(results, family)
         correct = correctness(results, family)
         interval, basis = _score_interval(scores, correct)
+        if results.objective.metric in COUNTS:
+            basis = COUNTED
         rows.append(
             {
                 "family": family,
@@ -90,14 +93,17 @@ def compare(results: Results, a: str, b: str) -> Difference:
     """How far `a` is ahead of `b` on the test split, with a 95% interval.
 
     With predictions of both it is `paired_interval` over their test items, else `welch_interval`
-    over their seeds. ValueError if either is unconfirmed.
+    over their seeds; what is counted has no interval. ValueError if either is unconfirmed.
     """
     if any(confirmed(results, family).empty for family in (a, b)):
         raise ValueError(f"{a} and {b} are not both confirmed")
     one, two = (scores_on_test(results, family) for family in (a, b))
     sign = results.objective.sign
-    paired = _paired(results, a, b)
-    if paired is None:
+    paired, is_counted = _paired(results, a, b), results.objective.metric in COUNTS
+    if is_counted:
+        gap = float(sign * (one.mean() - two.mean()))
+        interval, p = Interval(mean=gap, low=gap, high=gap), 0.0 if gap else 1.0
+    elif paired is None:
         interval, p = welch_interval(sign * one, sign * two)
     else:
         interval, p = paired_interval(*paired)
@@ -110,7 +116,9 @@ def compare(results: Results, a: str, b: str) -> Difference:
         p=p,
         seeds=(len(one), len(two)),
         items=0 if paired is None else paired[0].shape[1],
-        basis=_basis(min(len(one), len(two)), has_items=paired is not None),
+        basis=COUNTED
+        if is_counted
+        else _basis(min(len(one), len(two)), has_items=paired is not None),
     )
 
 

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from torchstudy.analysis.progress import best_so_far, learning_curves, search_epochs
 from torchstudy.analysis.searching import outlook
+from torchstudy.analysis.statistics import COUNTED
 from torchstudy.analysis.tables import VALID, numbers
 from torchstudy.records import Status
 from torchstudy.report import figures, sentences
@@ -145,9 +146,10 @@ def _lead_tile(story: Story) -> dict[str, str]:
     metric = story.metric
     if story.differences:
         found = story.differences[0]
-        known = found.low == found.low
+        known = found.low == found.low and found.basis != COUNTED
         interval = f"95% interval {metric.bound(found.low)} to {metric.bound(found.high)}"
-        note = f"over {called(found.b)}; {interval if known else 'no interval from one seed'}"
+        why = "counted" if found.basis == COUNTED else "no interval from one seed"
+        note = f"over {called(found.b)}; {interval if known else why}"
         value = metric.difference(found.difference)
         return {"label": "Lead over the next family", "value": value, "note": note}
     label = "Gain over the recipe"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from torchstudy.analysis.statistics import ITEMS_ONLY, SEEDS_ONLY, Difference
+from torchstudy.analysis.statistics import COUNTED, ITEMS_ONLY, SEEDS_ONLY, Difference
 from torchstudy.records import Status
 from torchstudy.report.formats import (
     Metric,
@@ -78,6 +78,8 @@ def scored(metric: Metric, value: float, split: str) -> str:
 def lead(difference: Difference, metric: Metric) -> str:
     """`1.85 points (95% interval 0.65 to 3.05, p = 0.003 ...)`."""
     size = metric.difference(difference.difference)
+    if difference.basis == COUNTED:
+        return size
     if difference.low != difference.low:
         return f"{size} (one fresh seed each, so no interval)"
     adjusted = difference.adjusted_p
@@ -89,6 +91,8 @@ def lead(difference: Difference, metric: Metric) -> str:
 
 def basis(difference: Difference, num_compared: int, noun: str) -> str:
     """How the differences were measured: seeds, images (or what `noun` says), correction."""
+    if difference.basis == COUNTED:
+        return "This is counted, and the same whatever the seed."
     a, b = difference.seeds
     each = counted(b, "fresh seed")
     seeds = f"{each} of either family" if a == b else f"{a} against {each}"
@@ -105,6 +109,8 @@ def basis(difference: Difference, num_compared: int, noun: str) -> str:
 
 def uncertainty(row: Any, metric: Metric, noun: str) -> str:
     """The interval of a confirmed score with what it covers; `noun` is what a split is made of."""
+    if row["basis"] == COUNTED:
+        return "the same whatever the seed"
     seeds = counted(int(row["seeds"]), "fresh seed")
     if row["low"] != row["low"]:
         return f"from {seeds}, so no interval"
