@@ -144,12 +144,13 @@ def summary_lines(results: "Results") -> list[str]:
     from torchstudy.analysis.statistics import family_scores
     from torchstudy.report.bounds import within
     from torchstudy.report.formats import counted
+    from torchstudy.report.readings import repeated_readings
     from torchstudy.report.sentences import verdict
     from torchstudy.report.story import Story
 
     story = Story(results)
     said = verdict(story)
-    lines = ["", said.title, *said.sentences, *within(story), ""]
+    lines = ["", said.title, *said.sentences, *within(story), *repeated_readings(story), ""]
     for row in family_scores(results).to_dict("records"):
         lines.append(
             f"  {row['family']:<20} {_with_interval(row, results.objective.metric)}  "

@@ -216,6 +216,9 @@ class Training:
     metrics: Mapping[str, float]
     losses: int = 0  # attempts whose worker died or hung
     environment: str = ""  # ids of the environments that worked on it, joined with "+"
+    tested: str = ""  # when the test split was last read for it, UTC, ISO 8601
+    tested_by: str = ""
+    readings: int = 0  # of the test split
 
     @property
     def key(self) -> TrainingKey:
@@ -297,9 +300,13 @@ CONFIRMATION_COLUMNS: dict[str, str] = {
     "finished": "datetime64[us, UTC]",
     "worker": "string",
     "environment": "string",
+    "tested": "datetime64[us, UTC]",
+    "tested_by": "string",
+    "readings": "Int64",
 }
 """`confirmation`: one row per fresh training, then `select_<metric>` and `test_<metric>` (NaN
-unless the configuration was chosen: test is read for those alone)."""
+unless the configuration was chosen: test is read for those alone). `readings` counts how often the
+test split was read for it, the last time at `tested` by the process `tested_by`."""
 
 PROPOSAL_COLUMNS: dict[str, str] = {
     "study": "string",
@@ -327,11 +334,12 @@ FRONT_COLUMNS: dict[str, str] = {"study": "string", "family": "string", "trial":
 """`front`: the completed trials that no other beats in all objectives, the first objective's best
 first; then one column per objective, `valid_<metric>` or a cost, and `config.<name>`."""
 
-LATER_COLUMNS = ("environment", "precision", *SECONDS)
+READING_COLUMNS = ("tested", "tested_by", "readings")
+LATER_COLUMNS = ("environment", "precision", *SECONDS, *READING_COLUMNS)
 """Columns that results of earlier versions may lack; they are read as empty."""
 
 CLOCK_COLUMNS = (
     *("seconds", "started", "finished", "worker", *LATENCIES, *SECONDS),
-    *("expected_seconds", "decided"),
+    *("expected_seconds", "decided", "tested", "tested_by"),
 )
 """Columns that differ between equal runs; all others are bit for bit the same with one worker."""

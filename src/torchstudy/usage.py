@@ -86,6 +86,20 @@ def format_of(format: str | None, out: Path | None) -> str:
     return chosen
 
 
+def confirmation(text: str | None, is_left_out: bool) -> dict[str, tuple[int, int] | None]:
+    """What `--confirm 3x5` and `--no-confirm` change: configurations per family, seeds of each."""
+    if text is None:
+        return {"confirm": None} if is_left_out else {}
+    if is_left_out:
+        raise StudyError("confirm: --confirm and --no-confirm contradict each other; give one")
+    count, by, seeds = text.lower().replace(" ", "").partition("x")
+    if not (by and count.isdigit() and seeds.isdigit() and int(count) and int(seeds)):
+        raise StudyError(
+            f"confirm: must be configurations x seeds, both at least 1, such as 3x5; got {text!r}"
+        )
+    return {"confirm": (int(count), int(seeds))}
+
+
 def _workers(text: str) -> int | Literal["auto"]:
     if text == "auto":
         return "auto"

@@ -7,7 +7,7 @@ import typer
 
 from torchstudy.cli.app import ENDED_BADLY, Reports, Storage, app, handled
 from torchstudy.running import resumable, run_and_show, show_plan
-from torchstudy.usage import checked
+from torchstudy.usage import checked, confirmation
 
 
 @app.command()
@@ -33,6 +33,12 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run and how long; train nothing.")
     ] = False,
+    confirm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KxS", help="Train the best K of each family afresh with S seeds.  [3x3]"
+        ),
+    ] = None,
     no_confirm: Annotated[
         bool, typer.Option("--no-confirm", help="Leave out the fresh trainings at the end.")
     ] = False,
@@ -81,9 +87,8 @@ def run(
         )
         if value is not None
     }
-    if no_confirm:
-        changes["confirm"] = None
     with resumable():
+        changes |= confirmation(confirm, no_confirm)
         if executor == "local" and not dry_run:
             from torchstudy.execution.forkserver import start_forkserver
 

@@ -26,6 +26,7 @@ from torchstudy.execution.rows import (
     joined_query,
     key_of,
     named,
+    num_readings,
     with_environment,
 )
 from torchstudy.records import Epoch, Outcome, Purpose, Status, Training, TrainingKey, Trial
@@ -255,12 +256,18 @@ class Ledger:
             return True
 
     def add_test(self, study: str, key: TrainingKey, metrics: Mapping[str, float]) -> None:
-        """Record the reading of the test split for a finished training."""
+        """Record a reading of the test split for a finished training: when, and by which process.
+
+        What an earlier reading found is replaced, and the readings are counted.
+        """
+        owner = Owner.here()
         with self._claims.changing(study) as connection:
             row = connection.execute(TRAINING, named(study, key)).one()
             change = {
                 "metrics": json.dumps({**json.loads(row.metrics), **metrics}),
                 "tested": now(),
+                "tested_by": f"process {owner.pid} on {owner.host}",
+                "readings": num_readings(row) + 1,
             }
             connection.execute(CHANGE_TRAINING, {**named(study, key), **change})
 

@@ -22,6 +22,7 @@ from torchstudy.records import (
     CONFIRMATION_COLUMNS,
     COSTS,
     PROPOSAL_COLUMNS,
+    READING_COLUMNS,
     TRIAL_COLUMNS,
     Bound,
     Epoch,
@@ -180,6 +181,8 @@ def _confirmation_rows(
         for training in group:
             standing = _standing(training)
             del standing["best_epoch"]
+            if training.readings:
+                standing |= {name: getattr(training, name) for name in READING_COLUMNS}
             scores = {
                 name: value
                 for name, value in training.metrics.items()

@@ -119,6 +119,11 @@ def key_of(row: Any) -> TrainingKey:
     return TrainingKey(family=row.family, number=row.number, seed=row.seed)
 
 
+def num_readings(row: Row[Any]) -> int:
+    """How often the test split was read for a training; formats before 4 did not count."""
+    return max(int(row.readings), int(row.tested != ""))
+
+
 def as_training(row: Row[Any]) -> Training:
     """The training of a row of `joined_query`."""
     return Training(
@@ -138,4 +143,7 @@ def as_training(row: Row[Any]) -> Training:
         metrics=json.loads(row.metrics),
         losses=row.losses,
         environment=row.environment,
+        tested=row.tested,
+        tested_by=row.tested_by,
+        readings=num_readings(row),
     )

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, Float, ForeignKeyConstraint, Integer, MetaData, String, Table, Text
 
-FORMAT = 3  # grows with every change to the tables: upgrading.py
+FORMAT = 4  # grows with every change to the tables: upgrading.py
 
 metadata = MetaData()
 
@@ -49,9 +49,11 @@ trainings = Table(
     Column("finished", String(40), nullable=False),
     Column("worker", String(200), nullable=False),
     Column("metrics", Text, nullable=False),  # JSON
-    Column("tested", String(40), nullable=False),  # when the test split was read, or empty
+    Column("tested", String(40), nullable=False),  # when the test split was last read, or empty
     Column("losses", Integer, nullable=False, server_default="0"),  # workers that died or hung
     Column("environment", Text, nullable=False, server_default=""),  # ids joined with "+"
+    Column("readings", Integer, nullable=False, server_default="0"),  # of the test split
+    Column("tested_by", String(300), nullable=False, server_default=""),  # the process that did
     ForeignKeyConstraint(
         ["study", "family", "number"], ["trials.study", "trials.family", "trials.number"]
     ),

@@ -13,6 +13,7 @@ from torchstudy.report.bounds import bound_words
 from torchstudy.report.formats import called, capital, metric_of, shortened
 from torchstudy.report.looks import status_words
 from torchstudy.report.provenance import environment_sentences, has_several
+from torchstudy.report.readings import readings
 from torchstudy.report.sections import Content, Table
 from torchstudy.report.settings import fixed, shown_columns, space_rows
 from torchstudy.report.story import Story
@@ -162,6 +163,7 @@ def _procedure_facts(story: Story) -> list[tuple[str, str]]:
         ),
         ("time limit", f"{minutes} minutes" if minutes else "none"),
         ("confirmation", sentences.confirmation(story)),
+        *(("test split read", text) for text in readings(story)),
         ("study seed", str(summary.get("seed", "unknown"))),
         ("state", str(summary.get("state", "finished"))),
     ]

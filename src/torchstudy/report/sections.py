@@ -23,6 +23,7 @@ from torchstudy.report.formats import (
     counted,
     duration,
 )
+from torchstudy.report.readings import repeated_readings
 from torchstudy.report.settings import settings, space_of, varying
 from torchstudy.report.story import Story
 
@@ -50,7 +51,7 @@ def verdict(story: Story) -> Content:
     return Content(
         context={
             "title": found.title,
-            "sentences": (*found.sentences, *within(story)),
+            "sentences": (*found.sentences, *within(story), *repeated_readings(story)),
             "standing": sentences.standing(story),
             "tiles": [_score_tile(story), _lead_tile(story), _trials_tile(story), _time(story)],
         }
