@@ -3,7 +3,7 @@
     python benchmarks/search_real.py [--seeds 0 1 2] [--seconds 240]
         [--out benchmarks/search_real.json]
 
-CNNs with their whole default space on 12,000 training and 4,000 validation images, at most 9 epochs
+CNNs with their whole default space on 4,000 training and 2,000 validation images, at most 9 epochs
 each, one worker. `auto`, `ax` and `random` are methods of a study. `optuna` is TPE with Hyperband
 (first rung 1 epoch, factor 3) that asks for configurations of the same space, has them trained by
 the same code in one process and prunes after epochs. Every search is a process of its own; seconds
@@ -42,7 +42,7 @@ def declared(method: str, seed: int, seconds: float) -> Any:
 
     return Study(
         name=f"real-{method}-{seed}",
-        data=Images("fashion-mnist", train=12_000, valid=4_000, select=4_000),
+        data=Images("fashion-mnist", train=4_000, valid=2_000, select=2_000),
         families=[CNN],
         maximize="accuracy",
         trials=100_000,

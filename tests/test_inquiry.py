@@ -248,13 +248,12 @@ def test_where_limits_leave_nothing_new_the_search_goes_on_with_what_there_is() 
     for _ in range(9):
         proposing.go_on()
         step = search.schedule.next_step([])
-        if step is None:
+        if step is None or step.purpose == "confirmation":
             break
         until = step.until or 9
         search.train(step.key.number, until, Status.COMPLETED if until == 9 else Status.PAUSED)
         reached.append((step.key.number, until))
-    assert sorted(reached)[:2] == [(0, 3), (0, 9)]
-    assert {number for number, _ in reached} == {0, 1}
+    assert reached == [(0, 9), (1, 3)]
     assert search.schedule.search_is_over
 
 

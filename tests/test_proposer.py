@@ -252,6 +252,14 @@ def test_good_configurations_follow_the_recipe_with_their_origins() -> None:
     assert [proposal.config for proposal in found[1:4]] == configs
 
 
+def test_a_recipe_that_is_known_to_be_good_goes_to_its_end_at_once() -> None:
+    asked = question([])
+    assert decide(asked).until == asked.ladder.levels[0]
+    assert decide(replace(asked, trusts_recipe=True)).until == asked.ladder.top
+    again = replace(asked, trusts_recipe=True, rejected=(SPACE.recipe,))
+    assert decide(again).until == asked.ladder.levels[0]
+
+
 def test_a_rejected_recipe_and_a_rejected_good_one_are_not_asked_for_again() -> None:
     good = ((SPACE.sample(np.random.default_rng(0)), "good"),)
     first = replace(question([], rejected=(SPACE.recipe,)), good=good)

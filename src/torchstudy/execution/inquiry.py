@@ -259,6 +259,7 @@ class Inquiry:
             strategy=None if is_named else self.study.method,
             spent=self._spent(family),
             is_last=not self.has_time(family),
+            trusts_recipe=True,
             good=self.good.get(family, ()),
             rejected=() if self._is_closing(family) else self._rejected(family, number),
         )

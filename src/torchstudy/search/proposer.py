@@ -233,7 +233,8 @@ def _num_usable(question: Question) -> int:
 
 def _beginning(question: Question, config: Config, origin: str, note: str = "") -> Proposal:
     number = len(question.tried)
-    until = question.ladder.first(number)
+    is_trusted = origin == "recipe" and question.trusts_recipe
+    until = question.ladder.top if is_trusted else question.ladder.first(number)
     return Proposal(trial=number, config=config, until=until, origin=origin, note=note)
 
 

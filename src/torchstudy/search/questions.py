@@ -23,7 +23,8 @@ class Question:
 
     `tried` are all configurations so far, by trial number; `trials` is how many there may be in
     all; `number` is that of the decision, from 0; `spent` the share of the budget that is used, 0
-    to 1; `is_last` says that time is up, and that one of the trials that wait must come to its end.
+    to 1; `is_last` says that time is up, and that one of the trials that wait must come to its end;
+    `trusts_recipe` that the recipe is known to be good, and goes to its end at once.
     `good` are configurations to begin with, each with its origin (`good`, `warm`), after the
     recipe. `rejected` are earlier answers to this question that the study's limits forbid, in
     order. Of several objectives `objective` is the first, which decides between epochs, and
@@ -45,6 +46,7 @@ class Question:
     method: str = "auto"
     spent: float = 0.0
     is_last: bool = False
+    trusts_recipe: bool = False
     good: Sequence[tuple[Config, str]] = ()
     rejected: Sequence[Config] = ()
     strategy: Any = None
