@@ -10,7 +10,7 @@ from tests.report_data import HOSTILE, Made, write_study
 from torchstudy.analysis.progress import best_so_far, learning_curves
 from torchstudy.analysis.statistics import family_scores
 from torchstudy.analysis.tables import Results, read_results
-from torchstudy.report import details, figures, sections, trouble
+from torchstudy.report import budget, details, figures, sections, trouble
 from torchstudy.report.axes import label, line_axis, log_ticks, scale_of, time_axis, unit_of
 from torchstudy.report.formats import (
     Metric,
@@ -27,7 +27,7 @@ from torchstudy.report.story import Story
 
 ACCURACY = Metric(name="accuracy")
 LOSS = Metric(name="loss")
-FIGURES = {"forest", "spent", "curves", "cost", "outcomes"}
+FIGURES = {"forest", "spent", "curves", "fewer", "cost", "outcomes"}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def drawn(results: Results) -> dict[str, Any]:
 
 def _drawn(results: Results) -> dict[str, Any]:
     story = Story(results)
-    made = (sections.families, sections.curves, details.trials, trouble.failures)
+    made = (sections.families, budget.curves, details.trials, trouble.failures)
     contents = [make(story) for make in made]
     every = {name: figure for one in contents for name, figure in one.figures.items()}
     return {name: figures.drawable(figure) for name, figure in every.items()}

@@ -126,6 +126,18 @@ def test_a_long_table_is_the_same_csv(monkeypatch: pytest.MonkeyPatch) -> None:
     assert spreadsheets.as_csv(quoted).splitlines()[1].startswith('"a,b",1,True,')
 
 
+@pytest.mark.parametrize("fraction", ["", ".25", ".000125"])
+def test_times_of_a_long_table_are_spelled_as_pandas_does(
+    monkeypatch: pytest.MonkeyPatch, fraction: str
+) -> None:
+    texts = [f"2026-01-01T00:00:09{fraction}Z", None, "1999-12-31T23:59:59Z"]
+    at = pd.Series(pd.to_datetime(texts, utc=True, format="ISO8601")).dt.as_unit("us")
+    table = pd.DataFrame({"at": at, "share": [0.5, 0.25, math.nan]})
+    whole = spreadsheets.as_csv(table)
+    monkeypatch.setattr(spreadsheets, "MANY", 1)
+    assert spreadsheets.as_csv(table) == whole
+
+
 def test_rows_of_one_training_stand_together(rows: list[tuple[TrainingKey, Epoch]]) -> None:
     keys = epoch_table("s", list(as_stored(rows))).keys
     starts = [after for before, after in pairwise([None, *keys]) if before != after]

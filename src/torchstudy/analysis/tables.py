@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -302,6 +303,8 @@ def read_gallery(path: Path) -> Gallery:
 
 
 def _typed(values: list[Any], kind: str) -> "pd.Series[Any]":
+    if kind == "float64" and set(map(type, values)) <= {float, int, NoneType}:
+        return pd.Series(np.array(values, dtype=np.float64))  # NaN for None
     present = [None if _is_missing(value) else plain(value) for value in values]
     if kind.startswith("datetime64"):
         stamps = [None if value == "" else value for value in present]
@@ -315,7 +318,10 @@ def _typed(values: list[Any], kind: str) -> "pd.Series[Any]":
 
 
 def _kind(values: list[Any]) -> str:
-    kinds = {type(plain(value)) for value in values if not _is_missing(value)}
+    given = set(map(type, values))
+    if float in given or not given <= {bool, int, str, NoneType}:
+        given = {type(plain(value)) for value in values if not _is_missing(value)}
+    kinds = given - {NoneType}
     if kinds == {bool}:
         return "boolean"
     if kinds == {int}:

@@ -64,7 +64,12 @@ class EpochTable:
 
     def _spans(self) -> list[tuple[int, int]]:
         """Where the rows of each training begin and end."""
-        firsts = [at for at, key in enumerate(self.keys) if at == 0 or key != self.keys[at - 1]]
+        keys = self.keys
+        firsts = [
+            at
+            for at, key in enumerate(keys)
+            if at == 0 or (key is not keys[at - 1] and key != keys[at - 1])
+        ]
         return list(itertools.pairwise([*firsts, len(self.keys)]))
 
 

@@ -333,4 +333,12 @@ class Ledger:
         query = select(column.family, column.number, column.seed, column.row)
         with self.database.reading() as connection:
             rows = connection.execute(query.where(column.study == study).order_by(*order)).all()
-        return [(key_of(row), row.row) for row in rows]
+        keys: dict[tuple[str, int, int], TrainingKey] = {}
+        found = []
+        for family, number, seed, text in rows:  # one object for all epochs of a training
+            key = keys.get((family, number, seed))
+            if key is None:
+                key = TrainingKey(family=family, number=number, seed=seed)
+                keys[family, number, seed] = key
+            found.append((key, text))
+        return found

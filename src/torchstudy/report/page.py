@@ -11,7 +11,16 @@ from markupsafe import Markup
 
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.files import write_text
-from torchstudy.report import details, exhibits, searching, sections, time, tradeoffs, trouble
+from torchstudy.report import (
+    budget,
+    details,
+    exhibits,
+    searching,
+    sections,
+    time,
+    tradeoffs,
+    trouble,
+)
 from torchstudy.report.figures import drawable
 from torchstudy.report.packing import packed, packed_json, plotly_script, policy
 from torchstudy.report.sections import Content
@@ -57,7 +66,7 @@ SECTIONS = (
         anchor="curves",
         nav="Learning curves",
         title="Would more budget help?",
-        content=sections.curves,
+        content=budget.curves,
     ),
     Section(
         anchor="exhibits",

@@ -1,4 +1,4 @@
-"""What each section shows: the verdict, the families, their configurations, their curves."""
+"""What each section shows: the verdict, the families, their configurations."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -7,8 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from torchstudy.analysis.progress import best_so_far, learning_curves, search_epochs
-from torchstudy.analysis.searching import outlook
+from torchstudy.analysis.progress import best_so_far
 from torchstudy.analysis.statistics import COUNTED
 from torchstudy.analysis.tables import VALID, numbers
 from torchstudy.records import Status
@@ -86,47 +85,6 @@ def configurations(story: Story) -> Content:
     cards = [_card(story, row) for row in story.selected.to_dict("records")]
     missing = [name for name in story.results.families if name not in set(story.selected["family"])]
     return Content(context={"cards": cards, "missing": sentences.uncompleted(missing)})
-
-
-def curves(story: Story) -> Content:
-    """Learning curves of the search."""
-    bands = learning_curves(story.results)
-    if bands.empty:
-        nothing: dict[str, Any] = {
-            "rooms": [],
-            "table": None,
-            "metric": story.metric.on("validation"),
-        }
-        return Content(context=nothing)
-    rows = search_epochs(story.results)
-    keys = story.selected[["family", "trial"]]
-    best = rows.merge(keys.astype({"trial": "Int64"}), on=["family", "trial"])
-    scale = scale_of(story.metric, story.split_size("valid"))
-    ends = pd.concat([part.tail(1) for _, part in _by_family(story, bands)])
-    table = Table(
-        head=("Family", "Last epoch", "Median", "10% to 90%", "Trainings"),
-        rows=[
-            (
-                called(row["family"]),
-                str(row["epoch"]),
-                story.metric.score(row["median"], 2),
-                f"{story.metric.score(row['low'], 2)} to {story.metric.score(row['high'], 2)}",
-                str(row["n"]),
-            )
-            for row in ends.to_dict("records")
-        ],
-    )
-    trials = rows.groupby("family")["trial"].nunique()
-    context = {
-        "rooms": _rooms(story, best),
-        "outlook": _outlook(story),
-        "table": table,
-        "trials": counted(int(trials.sum()), "training"),
-        "metric": story.metric.on("validation"),
-        "is_log_error": story.metric.is_share,
-    }
-    drawn = {"curves": figures.curves(bands, best, scale, story.looks)}
-    return Content(context=context, figures=drawn)
 
 
 def _score_tile(story: Story) -> dict[str, str]:
@@ -280,32 +238,3 @@ def _measured(story: Story, trial: "pd.Series[Any]") -> list[tuple[str, str]]:
 
 def _value(story: Story, trial: "pd.Series[Any]") -> float:
     return float(numbers(trial.to_frame().T, f"best_{VALID}{story.metric.name}").iloc[0])
-
-
-def _by_family(story: Story, table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    parts = [(family, table[table["family"] == family]) for family in story.results.families]
-    return [(family, part) for family, part in parts if len(part)]
-
-
-def _outlook(story: Story) -> list[str]:
-    several = len(story.results.objectives) > 1
-    if several or story.results.bounds:  # proposals were not made for the first objective alone
-        return []
-    return [
-        f"{called(row['family'])}: another {row['trials']} trials would probably bring less than "
-        f"{story.metric.difference(row['gain'])}."
-        for row in outlook(story.results).to_dict("records")
-    ]
-
-
-def _rooms(story: Story, best: pd.DataFrame) -> list[str]:
-    return [
-        sentences.room(
-            family,
-            int(own["trial"].iloc[0]),
-            [float(value) for value in own["value"]],
-            story.metric,
-            story.objective.sign,
-        )
-        for family, own in _by_family(story, best)
-    ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from torchstudy.analysis.optimism import likely_optimism
 from torchstudy.analysis.statistics import COUNTED, ITEMS_ONLY, SEEDS_ONLY, Difference
 from torchstudy.records import Status
 from torchstudy.report.formats import (
@@ -259,10 +260,18 @@ def _search_only(story: Story) -> Verdict:
     items = story.split_size("valid")
     optimistic = (
         f"This is the best validation value of {counted(n, 'trial')} on the same "
-        f"{counted(items, story.noun)}, so it is optimistic."
+        f"{counted(items, story.noun)}, so it is optimistic{_luck(story, items)}."
     )
     unsure = UNCONFIRMED if len(story.results.families) == 1 else UNSURE
     return Verdict(title=title, sentences=(optimistic, unsure))
+
+
+def _luck(story: Story, items: int) -> str:
+    """`, by chance alone up to about 0.8 points`; nothing where that cannot be told."""
+    if not story.metric.is_accuracy:
+        return ""
+    luck = likely_optimism(story.results.values.dropna().tolist(), items)
+    return f", by chance alone up to about {story.metric.difference(luck)}" if luck == luck else ""
 
 
 def _alone(story: Story) -> Verdict:
