@@ -17,6 +17,8 @@ from torchstudy.report.looks import Look
 from torchstudy.report.sections import Content, Table
 from torchstudy.report.story import Story
 
+NO_LESS = 1e-6  # of a value: a difference that comes of rounding
+
 
 def curves(story: Story) -> Content:
     """Learning curves of the search, and what fewer and more trials would bring."""
@@ -84,15 +86,18 @@ def any_order(table: pd.DataFrame, scale: Scale, looks: Mapping[str, Look]) -> g
                 ],
             )
         )
-    figure.update_xaxes(**line_axis("trials, drawn at random from the search's"))
+    figure.update_xaxes(**line_axis("Trials, drawn at random"))
     figure.update_yaxes(**scale.axis(scale.metric.axis("expected best validation"), table["best"]))
     return figure
 
 
 def _fewer(story: Story) -> tuple[dict[str, object] | None, dict[str, go.Figure]]:
-    """What the template shows of the expected best, and its figure; nothing for few trials."""
+    """What the template shows of the expected best, and its figure; nothing for few trials.
+
+    Where there are bounds the best value is not all that counts.
+    """
     table = expected_best(story.results)
-    if table.empty:
+    if table.empty or story.results.bounds:
         return None, {}
     scale = scale_of(story.metric, story.split_size("valid"))
     context = {"said": list(_said(story, table)), "table": _numbers(story, table)}
@@ -108,11 +113,12 @@ def _said(story: Story, table: pd.DataFrame) -> Iterator[str]:
             continue
         total, best = int(own["trials"].iloc[-1]), float(own["best"].iloc[-1])
         half = own[own["trials"] <= max(1, total // 2)].iloc[-1]
-        less = metric.difference(story.objective.sign * (best - float(half["best"])))
+        less = story.objective.sign * (best - float(half["best"]))
+        is_less = less > NO_LESS * abs(best)
         yield (
             f"{called(family)}: {int(half['trials'])} of its {total} trials, drawn at random, "
-            f"would have brought {metric.score(float(half['best']), 2)} on average, {less} less "
-            "than all."
+            f"would have brought {metric.score(float(half['best']), 2)} on average, "
+            f"{f'{metric.difference(less)} less than' if is_less else 'as much as'} all of them."
         )
 
 
