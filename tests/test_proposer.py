@@ -252,6 +252,23 @@ def test_good_configurations_follow_the_recipe_with_their_origins() -> None:
     assert [proposal.config for proposal in found[1:4]] == configs
 
 
+def test_every_second_point_lies_around_a_recipe_that_is_known_to_be_good() -> None:
+    asked = replace(question([]), trusts_recipe=True)
+    kept: dict[str, list[float]] = {"near": [], "sobol": []}
+    for number in range(1, 8):
+        tried = [
+            waiting(n, SPACE.from_unit([0.1 * n] * len(SPACE.dimensions)), 0.5)
+            for n in range(number)
+        ]
+        proposal = decide(replace(asked, tried=tried, number=number, ladder=without_rungs(27)))
+        same = [value == SPACE.recipe.get(name) for name, value in proposal.config.items()]
+        kept[proposal.origin].append(sum(same) / len(same))
+        assert proposal.config != SPACE.recipe
+    assert len(kept["near"]) == 4
+    assert sum(kept["near"]) / 4 > 0.4 > sum(kept["sobol"]) / 3
+    assert decide(replace(asked, tried=tried[:1], method="sobol")).origin == "sobol"
+
+
 def test_a_recipe_that_is_known_to_be_good_goes_to_its_end_at_once() -> None:
     asked = question([])
     assert decide(asked).until == asked.ladder.levels[0]

@@ -125,7 +125,7 @@ class Decision:
 
     number: int
     until: int  # the epoch after which the trial waits, or is at its end
-    origin: str  # recipe | good | warm | sobol | model | random | replicate | promotion
+    origin: str  # recipe | good | warm | sobol | near | model | random | replicate | promotion
     pending: tuple[int, ...] = ()
     value: float = math.nan
     spread: float = math.nan

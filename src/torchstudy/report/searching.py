@@ -18,6 +18,7 @@ ORIGINS = {
     "good": "named as good by the study",
     "warm": "best in an earlier study",
     "sobol": "spread evenly (Sobol)",
+    "near": "around the recipe",
     "model": "proposed by the model",
     "random": "at random",
     "replicate": "once more, with a new seed",

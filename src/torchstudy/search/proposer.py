@@ -192,7 +192,9 @@ def _new_trial(question: Question) -> Proposal:
     if origin == "given":
         return _beginning(question, *question.good[len(question.tried) - 1])
     if origin == "sobol":
-        config = _sobol_point(question)
+        from torchstudy.search.spreading import spread_out
+
+        config, origin = spread_out(question)
         if config not in question.known:
             return _beginning(question, config, origin)
     if origin == "model":
@@ -300,24 +302,6 @@ def _foretold(proposal: Proposal, epochs: int, learned: "Surrogates") -> Proposa
         spread=spread,
         cost=learned.first.cost(proposal.config) * (proposal.until - epochs),
     )
-
-
-def _sobol_point(question: Question) -> Config:
-    """The point of the search's scrambled Sobol sequence that belongs to the next trial, from 1 on.
-
-    Owen, "Scrambling Sobol' and Niederreiter-Xing points", J. Complexity 14 (1998); torch's engine.
-    Where a user has said what is expected, points are as dense as that.
-    """
-    import torch
-    from torch.quasirandom import SobolEngine
-
-    space, seed = question.space, derive(question.seed, "sobol")
-    options = {"dimension": len(space.dimensions), "scramble": True, "seed": seed}
-    engine = SobolEngine(**options)  # type: ignore[no-untyped-call]
-    point = engine.draw(len(question.tried), dtype=torch.double)[-1].tolist()
-    domains = [space.domains[name] for name in space.dimensions]
-    expected = [d.to_unit(d.from_prior(p)) for d, p in zip(domains, point, strict=True)]
-    return space.from_unit(expected)
 
 
 def _random_unknown(question: Question) -> Config:
