@@ -17,7 +17,8 @@ Array = npt.NDArray[np.float64]
 Owner = frozenset[str]
 
 SHUFFLES = 300
-LEVEL = 0.95  # of the floor and of intervals
+LEVEL = 0.95  # of intervals
+FLOOR = 0.97  # of the largest shares in shuffled scores lie below: 95 with a search that adapts
 GROUPS = 20  # of trials, left out in turn
 MOST = 8  # hyperparameters that may rise above the floor
 FULL = 3  # trials per column, at least, of what has risen
@@ -27,7 +28,7 @@ COLUMNS = ["family", "hyperparameter", "importance", "low", "high", "floor", "is
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Design:
-    """The columns of a model and whose they are: a trend over the search (nobody's), terms, pairs."""
+    """The columns of a model and whose they are; the trend over the search is nobody's."""
 
     columns: Array
     owners: tuple[Owner, ...]
@@ -99,14 +100,18 @@ def weighed(results: Results, family: str) -> Weighed:
     Scores are normal scores of the ranks of `levelled`. They are modelled by least squares: a trend
     over the search, a cubic in every number on its own scale, categories, and products of two
     hyperparameters. The trend keeps a hyperparameter from being credited with what the search
-    learned meanwhile about others, beside whose best values it settled. Hyperparameters enter one
-    by one, the one that explains most of what is left first, as long as it explains more than
-    all but 5% of the largest shares after what is left has been shuffled between the trials
-    (Freedman and Lane 1983, https://doi.org/10.2307/1391660; the maximum over hyperparameters as in
-    Westfall and Young 1993). The importance of each is what the model of those that entered explains
-    more with it than without it, less what chance explains with as many columns, as a share of the
-    variance around the trend. Intervals are a jackknife's that leaves out a twentieth of the trials
-    at a time. A forest needs ten times as many trials to see as much: benchmarks/importance.json.
+    learned meanwhile about others, beside whose best values it settled.
+
+    Hyperparameters enter one by one, the one that explains most of what is left first, as long as
+    it explains more than all but 3% of the largest shares after what is left has been shuffled
+    between the trials (Freedman and Lane 1983, https://doi.org/10.2307/2987659; the largest of all
+    hyperparameters as in Westfall and Young 1993). Where nothing has an effect, that is exceeded in
+    3 of 100 studies that try at random, and in at most 5 whose trials depend on earlier results.
+
+    The importance of each is what the model of those that entered explains more with it than
+    without it, less what chance explains with as many columns, as a share of the variance around
+    the trend. Intervals are a jackknife's that leaves out a twentieth of the trials at a time.
+    benchmarks/importance.json has counts, and those of a forest.
     """
     space = (results.summary["families"].get(family) or {}).get("space") or {}
     domains = {name: domain for name, domain in domains_of(space).items() if domain.size > 1}
@@ -130,7 +135,7 @@ def design_of(terms: Sequence[Term], risen: Owner, n: int) -> Design:
         columns.append(term.main)
         owners += [frozenset({term.name})] * term.main.shape[1]
         for other in terms[:place]:
-            if risen & {term.name, other.name} and not _is_child(term, other):
+            if risen & {term.name, other.name} and _pairs(term, other):
                 product = term.pairing[:, :, None] * other.pairing[:, None, :]
                 columns.append(product.reshape(n, -1))
                 owners += [frozenset({term.name, other.name})] * columns[-1].shape[1]
@@ -180,7 +185,9 @@ def _reason(trials: pd.DataFrame, names: list[str]) -> str:
 def _unseen(family: str, names: list[str], trials: pd.DataFrame) -> pd.DataFrame:
     """The table before anything is known."""
     table = pd.DataFrame({"hyperparameter": pd.array(names, dtype="string")})
-    counts = [int(trials[f"{CONFIG}{n}"].notna().sum()) if f"{CONFIG}{n}" in trials else 0 for n in names]
+    counts = [
+        int(trials[f"{CONFIG}{n}"].notna().sum()) if f"{CONFIG}{n}" in trials else 0 for n in names
+    ]
     blank = dict.fromkeys(["importance", "low", "high", "floor"], np.nan)
     return table.assign(family=family, **blank, is_above=False, n=counts)[COLUMNS]
 
@@ -257,7 +264,7 @@ def _floor(
     risen: Sequence[str],
     names: Sequence[str],
 ) -> float:
-    """The 95% quantile of the largest share of the other hyperparameters in shuffled scores."""
+    """The 97% quantile of the largest share of the other hyperparameters in shuffled scores."""
     inside = design.of(frozenset(risen))
     fitted = design.columns[:, inside] @ moments.solved(inside, moments.cross[inside, 0])
     left = (scores - fitted) * np.sqrt(len(scores) / max(len(scores) - len(inside), 1))
@@ -265,7 +272,7 @@ def _floor(
     rest = [name for name in names if name not in risen] or list(names)
     found = shares(shuffled, design, frozenset(risen), rest)
     found = found[np.isfinite(found).all(axis=1)]
-    return float(np.quantile(found.max(axis=0), LEVEL)) if len(found) else np.inf
+    return float(np.quantile(found.max(axis=0), FLOOR)) if len(found) else np.inf
 
 
 def _errors(design: Design, scores: Array, risen: Sequence[str], names: Sequence[str]) -> Array:
@@ -284,7 +291,11 @@ def _errors(design: Design, scores: Array, risen: Sequence[str], names: Sequence
     return np.asarray(stats.t.ppf((1 + LEVEL) / 2, groups - 1) * error)
 
 
-def _is_child(one: Term, other: Term) -> bool:
-    """Whether one of them exists under one value of the other."""
-    parents = {parent for parent, _ in one.domain.when}, {parent for parent, _ in other.domain.when}
-    return other.name in parents[0] or one.name in parents[1]
+def _pairs(one: Term, other: Term) -> bool:
+    """Whether their product says something new and takes few columns.
+
+    That of two with categories takes many, that of a hyperparameter with the one under whose value
+    it exists repeats its own.
+    """
+    parents = {parent for term in (one, other) for parent, _ in term.domain.when}
+    return not (one.levels and other.levels) and not parents & {one.name, other.name}

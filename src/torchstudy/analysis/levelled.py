@@ -44,18 +44,19 @@ def levelled(results: Results, family: str) -> pd.DataFrame:
     Columns: those of `trials`, then `score`, the best value so far, raised by what further epochs
     gave the trials that went on where this one was stopped (`is_raised`), and `standing`, the
     normal score of its rank, larger is better. From one epoch at which trials stopped to the next
-    it is the median gain of those with both, on a scale on which gains are about equal (`scale_of`):
-    so trials are compared as if all had been trained to the end, whatever the search did with them.
+    it is the median gain of those with both, on a scale on which gains are about equal
+    (`scale_of`): so trials are compared as if all had been trained to the end, whatever the search did with them.
     Diverged trials share the last rank and have no score; other failures say nothing and are left
     out, as are trials without a value.
     """
     own = results.trials[(results.trials["family"] == family).fillna(False).astype(bool)]
     values = results.values.loc[own.index]
     diverged = (own["status"] == Status.DIVERGED.value).fillna(False).astype(bool)
-    scale = scale_of(values.dropna().to_numpy(), results.objective)
+    scale = scale_of(np.asarray(values.dropna(), "float64"), results.objective)
     rise = _rises(results, family, own, values, scale)
-    places = pd.Series(scale.place(values.to_numpy(dtype="float64")), index=own.index) + rise
-    score = pd.Series(scale.value(places.to_numpy()), index=own.index).where(rise > 0, values)
+    places = pd.Series(scale.place(np.asarray(values, "float64")), index=own.index) + rise
+    raised = scale.value(np.asarray(places, "float64"))
+    score = pd.Series(raised, index=own.index).where(rise > 0, values)
     table = own.assign(score=score, is_raised=rise > 0, place=places.mask(diverged, -np.inf))
     usable = table[table["place"].notna()].sort_values("trial", kind="stable")
     return usable.assign(standing=normal_scores(usable["place"])).drop(columns="place")
@@ -78,7 +79,7 @@ def _rises(
     curves = curves[curves["family"] == family]
     if curves.empty or len(stops) < 2:
         return pd.Series(0.0, index=own.index)
-    places = scale.place(curves["value"].to_numpy(dtype="float64"))
+    places = scale.place(np.asarray(curves["value"], "float64"))
     best = curves.assign(place=places).pivot_table(index="trial", columns="epoch", values="place")
     best = best.cummax(axis=1).reindex(columns=stops)
     gains = best.diff(axis=1).median().reindex(stops).fillna(0.0).clip(lower=0.0)

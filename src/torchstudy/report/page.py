@@ -15,6 +15,7 @@ from torchstudy.report import (
     budget,
     details,
     exhibits,
+    mattered,
     searching,
     sections,
     time,
@@ -67,6 +68,12 @@ SECTIONS = (
         nav="Learning curves",
         title="Would more budget help?",
         content=budget.curves,
+    ),
+    Section(
+        anchor="mattered",
+        nav="What mattered",
+        title="What mattered?",
+        content=mattered.mattered,
     ),
     Section(
         anchor="exhibits",
