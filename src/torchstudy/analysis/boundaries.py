@@ -30,13 +30,14 @@ def boundary_flags(
     """One row per numeric hyperparameter: how many of the best tenth lie near a bound.
 
     `trials` as `levelled` returns them. Near is within `margin` of the range, measured on the
-    hyperparameter's own scale, so a log range is compared in decades. `side` is the bound that more of the best are near, `n` how
-    many of the best have the hyperparameter (at least 3 are looked at), `near` how many of them lie
-    there. `chance` is the probability of lying there by chance: the share of the range, or of the
-    other trials where that is larger, because a search that settled near a bound tries it often.
-    It is flagged where that many are less probable than 1% (one-sided binomial test, Bonferroni's
-    correction for both bounds of all rows) in at least 20 trials and there is room beyond the
-    bound; `suggestion` is then a wider range as it is written in `space=`.
+    hyperparameter's own scale, so a log range is compared in decades. `side` is the bound that more
+    of the best are near, `n` how many of the best have the hyperparameter (at least 3 are looked
+    at), `near` how many of them lie there. `chance` is the probability of lying there by chance:
+    the share of the range, or of the other trials where that is larger, because a search that
+    settled near a bound tries it often. It is flagged where that many are less probable than 1%
+    (one-sided binomial test, Bonferroni's correction for both bounds of all rows) in at least 20
+    trials and there is room beyond the bound; `suggestion` is then a wider range as it is written
+    in `space=`.
     """
     number = max(FEWEST_BEST, math.ceil(BEST * len(trials)))
     order = trials["standing"].sort_values(ascending=False, kind="stable").index
@@ -102,7 +103,8 @@ def pasted(family: str, changes: Mapping[str, str]) -> str:
 
 
 def literal(value: object) -> str:
-    """A value of a hyperparameter as Python writes it, text in double quotes."""
+    """A value as Python writes it: text in double quotes, numbers with four significant digits."""
+    value = float(f"{value:.4g}") if isinstance(value, float) else value
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 

@@ -45,9 +45,9 @@ def levelled(results: Results, family: str) -> pd.DataFrame:
     gave the trials that went on where this one was stopped (`is_raised`), and `standing`, the
     normal score of its rank, larger is better. From one epoch at which trials stopped to the next
     it is the median gain of those with both, on a scale on which gains are about equal
-    (`scale_of`): so trials are compared as if all had been trained to the end, whatever the search did with them.
-    Diverged trials share the last rank and have no score; other failures say nothing and are left
-    out, as are trials without a value.
+    (`scale_of`): trials are compared as if all had been trained to the end, whatever the search did
+    with them. Diverged trials share the last rank and have no score; other failures say nothing
+    and are left out, as are trials without a value.
     """
     own = results.trials[(results.trials["family"] == family).fillna(False).astype(bool)]
     values = results.values.loc[own.index]

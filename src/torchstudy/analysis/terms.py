@@ -82,8 +82,8 @@ def places(domain: Domain, values: "pd.Series[Any]") -> Array:
     """
     assert isinstance(domain, RangeDomain)
     edge = 0.5 if isinstance(domain, IntDomain) else 0.0
-    given = pd.to_numeric(values, errors="coerce").astype("Float64").to_numpy("float64", np.nan)
-    given = np.clip(given, domain.low, domain.high)
+    known = pd.to_numeric(values, errors="coerce").astype("Float64").astype("float64")
+    given = np.clip(np.asarray(known, "float64"), domain.low, domain.high)
     low, high = domain.low - edge, domain.high + edge
     if domain.log:
         given, low, high = np.log(given), np.log(low), np.log(high)
@@ -126,7 +126,8 @@ def _columns(
 ) -> Array:
     if isinstance(domain, ChoiceDomain):
         return np.column_stack([_equals(values, level) for level in levels[1:]]).astype("float64")
-    return np.polynomial.legendre.legvander(2 * places(domain, values) - 1, degree)[:, 1:]
+    powers = np.polynomial.legendre.legvander(2 * places(domain, values) - 1, degree)
+    return np.asarray(powers[:, 1:], dtype="float64")
 
 
 def _equals(values: "pd.Series[Any]", level: Value) -> npt.NDArray[np.bool_]:

@@ -19,49 +19,23 @@ CATEGORY = 14  # letters of a category under its mark
 def bars(table: pd.DataFrame, look: Look) -> go.Figure:
     """A bar and a whisker per hyperparameter, the floor as a line, hatched below it.
 
-    `table` as `importance` returns it, judged rows only, the most important first.
+    `table` as `importance` returns it, judged rows only, the most important first. Bars above the
+    floor and below it are two traces: plotly.js takes no list of colours beside patterns.
     """
     rows = table.to_dict("records")
     figure = blank(ROW * len(rows) + 92)
-    floor, y = float(table["floor"].iloc[0]), [-place for place in range(len(rows))]
-    above = [bool(row["is_above"]) for row in rows]
-    figure.add_trace(
-        go.Bar(
-            orientation="h",
-            y=y,
-            x=[float(row["importance"]) for row in rows],
-            width=0.34,
-            marker={
-                "color": [look.color if is_above else look.soft for is_above in above],
-                "line": {"color": look.color, "width": 1},
-                "pattern": {
-                    "shape": ["" if is_above else "/" for is_above in above],
-                    "fillmode": "overlay",
-                    "fgcolor": look.color,
-                    "size": 6,
-                    "solidity": 0.25,
-                },
-            },
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [float(row["high"] - row["importance"]) for row in rows],
-                "arrayminus": [float(row["importance"] - row["low"]) for row in rows],
-                "color": "var(--text)",
-                "thickness": 1.5,
-                "width": 4,
-            },
-            hoverinfo="text",
-            hovertext=[_bar_text(row) for row in rows],
-        )
-    )
+    floor = float(table["floor"].iloc[0])
+    for is_above in (True, False):
+        own = [(-place, row) for place, row in enumerate(rows) if row["is_above"] == is_above]
+        if own:
+            figure.add_trace(_bars(own, look, is_above=is_above))
     for place, row in enumerate(rows):
         text = f"<b>{label(row['hyperparameter'], 24)}</b>  {row['importance']:.0%}"
         figure.add_annotation(**row_label(text, -place))
-    _draw_floor(figure, floor, len(rows))
-    figure.update_layout(showlegend=False)
+    figure.update_layout(showlegend=False, barmode="overlay")
     end = min(1.0, 1.08 * max(floor, float(table["high"].max())))
-    figure.update_xaxes(**line_axis("Share of the differences between trials"), tickformat=".0%")
+    _draw_floor(figure, floor, len(rows), end)
+    figure.update_xaxes(**line_axis("Share of trials' differences"), tickformat=".0%")
     figure.update_xaxes(range=[0, end], nticks=6)
     figure.update_yaxes(**rows_axis(len(rows)))
     return figure
@@ -88,6 +62,33 @@ def curve(
     return figure
 
 
+def _bars(own: list[tuple[int, dict[Any, Any]]], look: Look, *, is_above: bool) -> go.Bar:
+    rows = [row for _, row in own]
+    hatch = {"shape": "/", "fillmode": "overlay", "fgcolor": look.color, "size": 6, "solidity": 0.2}
+    return go.Bar(
+        orientation="h",
+        y=[place for place, _ in own],
+        x=[float(row["importance"]) for row in rows],
+        width=0.34,
+        marker={
+            "color": look.color if is_above else look.soft,
+            "line": {"color": look.color, "width": 1},
+            **({} if is_above else {"pattern": hatch}),
+        },
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [float(row["high"] - row["importance"]) for row in rows],
+            "arrayminus": [float(row["importance"] - row["low"]) for row in rows],
+            "color": "var(--text)",
+            "thickness": 1.5,
+            "width": 4,
+        },
+        hoverinfo="text",
+        hovertext=[_bar_text(row) for row in rows],
+    )
+
+
 def _bar_text(row: dict[Any, Any]) -> str:
     return (
         f"{label(row['hyperparameter'])}<br>{row['importance']:.1%}, 95% interval "
@@ -96,16 +97,20 @@ def _bar_text(row: dict[Any, Any]) -> str:
     )
 
 
-def _draw_floor(figure: go.Figure, floor: float, rows: int) -> None:
-    line = {"color": "var(--text)", "width": 1.5, "dash": "dash"}
+def _draw_floor(figure: go.Figure, floor: float, rows: int, end: float) -> None:
+    """A shaded field up to the floor, its end marked beside every bar; labels stay readable."""
     ends = {"y0": -rows + 0.55, "y1": 0.65}
-    figure.add_shape(type="line", x0=floor, x1=floor, **ends, line=line)
+    field = {"fillcolor": "var(--grid)", "line": {"width": 0}, "layer": "below"}
+    figure.add_shape(type="rect", x0=0, x1=floor, **ends, **field)
+    line = {"color": "var(--text)", "width": 2, "dash": "2px,2px"}
+    for row in range(rows):
+        figure.add_shape(type="line", x0=floor, x1=floor, y0=-row - 0.26, y1=-row + 0.26, line=line)
     figure.add_annotation(
         text=f"noise floor {floor:.0%}",
         x=floor,
         y=1,
         yref="paper",
-        xanchor="left" if floor < 0.5 * figure.layout.height else "right",
+        xanchor="left" if floor < 0.6 * end else "right",
         yanchor="bottom",
         showarrow=False,
         font={"size": 12, "color": "var(--muted)"},

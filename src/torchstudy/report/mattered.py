@@ -88,7 +88,7 @@ def _about(found: Weighed) -> Iterator[str]:
     raised = int(found.trials["is_raised"].sum())
     yield (
         f"{counted(len(found.trials), 'trial')}"
-        + (f", {raised:,} of them raised to full length" if raised else "")
+        + (f", {raised:,} of them stopped early" if raised else "")
         + f"; noise floor {percent_of(_floor(found))}."
     )
     left = found.table[~judged]
@@ -200,9 +200,9 @@ def _advice(story: Story, found: Weighed) -> Iterator[dict[str, Any]]:
             **shared,
             "title": f"the best {called(row['hyperparameter'])} lies at its bound",
             "sentence": (
-                f"{row['near']} of the best {row['n']} of {len(found.trials):,} trials have it within "
-                f"5% of its {_side(row['side'])} bound, {setting(bound)}; by chance it would be "
-                f"{row['n'] * row['chance']:.2g}. A wider range:"
+                f"{row['near']} of the best {row['n']} of {len(found.trials):,} trials have it "
+                f"within 5% of its {_side(row['side'])} bound, {setting(bound)}; by chance it "
+                f"would be {row['n'] * row['chance']:.2g}. A wider range:"
             ),
             "paste": pasted(found.family, {row["hyperparameter"]: row["suggestion"]}),
         }
