@@ -11,8 +11,8 @@ hyperparameter without effect stands above the floor (`false`), the one of them 
 often (`false_most_often`), in how many each with an effect does (`seen`), the median floor, how
 often the 95% interval of the learning rate's importance holds its mean over the studies
 (`covered`), and processor seconds for a study. `forest` is the same for a forest of 50 trees with
-permutation on the trials that a tree has not seen, epochs as a further feature, and the 95% quantile
-of the largest in 40 shuffles.
+permutation on the trials that a tree has not seen, epochs as a further feature, and the 95%
+quantile of the largest in 40 shuffles.
 
 `spread` has the same searches without adaptation; `large` is the time of 5,001 trials of 3 families
 with effects, warnings and all. Exits with 1 if in any cell a hyperparameter without effect is above

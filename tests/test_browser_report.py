@@ -21,7 +21,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-FIGURES = 9
+FIGURES = 18
 
 pytestmark = [
     pytest.mark.browser,

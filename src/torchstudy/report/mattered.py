@@ -162,7 +162,11 @@ def _effects(story: Story, judged: list[Weighed], drawn: dict[str, go.Figure]) -
 def _effect_about(found: Weighed, name: str, few: int, points: int) -> str:
     row = found.table[found.table["hyperparameter"] == name].iloc[0]
     where = "above" if row["is_above"] else "not above"
-    drawn = f"{few} of {points:,} trials are drawn" if few < points else counted(points, "trial")
+    drawn = (
+        f"{few} of {points:,} trials are drawn"
+        if few < points
+        else f"{counted(points, 'trial')} drawn"
+    )
     return (
         f"Importance {percent_of(row['importance'])}, {where} the floor of "
         f"{percent_of(row['floor'])}; {drawn}."
@@ -218,12 +222,13 @@ def _fixing(found: Weighed, fixed: pd.DataFrame) -> dict[str, str]:
     names = [called(name) for name in fixed["hyperparameter"].head(NAMED)]
     names += [f"{len(fixed) - NAMED} more"] if len(fixed) > NAMED else []
     values = zip(fixed["hyperparameter"], fixed["value"], strict=True)
+    each = "this one" if len(fixed) == 1 else "each"
     return {
         "title": f"no effect of {joined(names)} was seen",
         "sentence": (
-            f"In {counted(len(found.trials), 'trial')} the whole interval of each lies below the "
+            f"In {counted(len(found.trials), 'trial')} the whole interval of {each} lies below the "
             f"noise floor of {percent_of(_floor(found))}: a larger effect would probably have been "
-            "seen, a smaller one may be there. Fixed to the best trial's values, they leave more "
+            "seen, a smaller one may be there. Fixed to the value of the best trial, it leaves more "
             "trials for the others:"
         ),
         "paste": pasted(found.family, {str(name): literal(value) for name, value in values}),
