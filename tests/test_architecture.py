@@ -79,6 +79,8 @@ FLOORS: list[list[str]] = [
         "timing",
         "running",
         "replaying",
+        "modelcards",
+        "exporting",
         "cli",
         "__init__",
     ],

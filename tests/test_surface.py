@@ -44,6 +44,7 @@ def test_the_public_names_are_these() -> None:
         "TorchstudyError",
         "TrainingConfig",
         "Transfer",
+        "export_model",
         "family",
         "load_model",
         "load_study",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         TorchstudyError,
     )
     from torchstudy.execution.runner import run
+    from torchstudy.exporting import export_model
     from torchstudy.families.autoencoder import AutoencoderProbe
     from torchstudy.families.backbones import register_backbone
     from torchstudy.families.base import Family, family
@@ -63,6 +64,7 @@ _HOMES = {
         "TorchstudyError",
     ),
     "torchstudy.execution.runner": ("run",),
+    "torchstudy.exporting": ("export_model",),
     "torchstudy.families.autoencoder": ("AutoencoderProbe",),
     "torchstudy.families.backbones": ("register_backbone",),
     "torchstudy.families.base": ("Family", "family"),
@@ -125,6 +127,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "write_report",
     "SavedModel",
     "load_model",
+    "export_model",
     "TorchstudyError",
     "StudyError",
     "SpaceError",

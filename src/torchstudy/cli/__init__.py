@@ -5,10 +5,15 @@ import sys
 
 # isort: off
 from torchstudy.cli.app import app
-from torchstudy.cli import studies, run, results  # in the order in which help lists the commands
+from torchstudy.cli import (
+    studies,
+    run,
+    results,
+    export,
+)  # in the order in which help lists the commands
 # isort: on
 
-COMMANDS = (studies, run, results)
+COMMANDS = (studies, run, results, export)
 
 
 def main() -> None:

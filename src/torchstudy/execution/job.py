@@ -1,4 +1,4 @@
-"""What a worker does: train one trial with one seed, or read the test split for one."""
+"""What a worker does: train one trial with one seed, read the test split for one, or refit it."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ from torchstudy.seeds import derive
 from torchstudy.training.batches import Split
 from torchstudy.training.checkpoint import sift
 from torchstudy.training.compute import Compute, compute_for, memory_of
-from torchstudy.training.lesson import Lesson, Stopped
+from torchstudy.training.lesson import Lesson, Stopped, no_pictures
 from torchstudy.training.tensorfiles import Damaged, read_tensors, write_tensors
 from torchstudy.training.trainer import train
 from torchstudy.values import Value
@@ -49,12 +49,13 @@ class Job:
 
     `train` trains and scores the `valid` split (and `select` when confirming); `test` scores the
     `test` split with the weights that training left in `folder`, and is paused where these are
-    damaged: they are removed, so that it is trained again. `companions` are trained in the
+    damaged: they are removed, so that it is trained again. `refit` trains to epoch `until` and
+    keeps the weights as they are then: no split judges them. `companions` are trained in the
     same worker, as one network with this training where that is the same. A training that is not
     at its end after epoch `until` is paused there.
     """
 
-    action: Literal["train", "test"]
+    action: Literal["train", "test", "refit"]
     key: TrainingKey
     family: type[Family]
     config: Mapping[str, Value]
@@ -138,6 +139,8 @@ def deployed_state(
 def _run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
     if job.action == "test":
         return _test(job, report, should_stop)
+    if job.action == "refit":
+        return _refit(job, report, should_stop)
     ready = prepared(job, report, should_stop)
     sift_checkpoint(job, report)
     gallery: Gallery = {}
@@ -202,9 +205,7 @@ def concluded(
         return outcome
     family, spec, splits = ready.family, ready.data, ready.splits
     failpoint("before-weights")
-    with written_aside(job.folder / WEIGHTS) as aside:
-        state = {name: value.cpu() for name, value in model.state_dict().items()}
-        write_tensors(aside, {"num_features": spec.num_features, "state": state})
+    _write_weights(job, spec, model)
     failpoint("after-weights")
     exhibits.write_gallery(job.folder, gallery)
     exhibits.write_answers(job.folder, family, model, spec, splits["valid"], "valid")
@@ -216,6 +217,37 @@ def concluded(
         outcome = replace(outcome, metrics={**outcome.metrics, **selected})
     last(job.folder)  # before the outcome is recorded for good
     return outcome
+
+
+def _refit(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
+    """Train without a score: to the trainer, every epoch is the best so far."""
+    ready = prepared(job, report, should_stop, with_latency=False)
+    done = 0
+
+    def count(model: nn.Module, split: Split) -> dict[str, float]:
+        nonlocal done
+        done += 1
+        return {"epochs": float(done)}
+
+    lesson = replace(
+        ready.lesson,
+        score=count,
+        objective=Objective(metric="epochs", direction="maximize"),
+        averaged={},
+        pictures=no_pictures,
+    )
+    outcome, model = train(lesson, on_epoch=report, should_stop=should_stop)
+    if outcome.status is Status.PAUSED and outcome.epochs == job.until:
+        outcome = replace(outcome, status=Status.COMPLETED)
+    if outcome.status is Status.COMPLETED:
+        _write_weights(job, ready.data, model)
+    return outcome
+
+
+def _write_weights(job: Job, spec: DataSpec, model: nn.Module) -> None:
+    with written_aside(job.folder / WEIGHTS) as aside:
+        state = {name: value.cpu() for name, value in model.state_dict().items()}
+        write_tensors(aside, {"num_features": spec.num_features, "state": state})
 
 
 def _opened(

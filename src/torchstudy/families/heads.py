@@ -63,7 +63,11 @@ class Neighbours(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (batch, num_classes), or standardised values (batch, 1)."""
-        distances = torch.cdist(self.scale(features), self.items)
+        # By matrix products whatever the batch, as the default has it for more than 25 items: a
+        # program that is traced then takes any number of them.
+        distances = torch.cdist(
+            self.scale(features), self.items, compute_mode="use_mm_for_euclid_dist"
+        )
         nearest = distances.topk(self.neighbours, dim=1, largest=False).indices
         found = self.answers[nearest]
         if not self.num_classes:
