@@ -90,6 +90,7 @@ def test_help_comes_in_half_a_second() -> None:
         "best",
         "report",
         "cache",
+        "export",
     ):
         assert f"\n  {command} " in done.stdout
 

@@ -10,7 +10,9 @@ from torchstudy.data.dataset import ImageData
 from torchstudy.execution import job as jobs
 from torchstudy.execution.job import Job
 from torchstudy.families.base import Family, domains_with_training
-from torchstudy.records import LATENCIES, Epoch, Objective, Outcome, TrainingKey
+from torchstudy.fitting import instantiate
+from torchstudy.models.saved import save_model
+from torchstudy.records import LATENCIES, Epoch, Objective, Outcome, Status, TrainingKey
 from torchstudy.space import Config, SearchSpace
 
 OBJECTIVES = {
@@ -54,6 +56,22 @@ def run_job(job: Job) -> tuple[Outcome, list[Epoch]]:
             rows.append(payload)
 
     return jobs.run(job, report, lambda: False), rows
+
+
+def saved_model(
+    cls: type[Family], data: ImageData, folder: Path, config: Config | None = None
+) -> Path:
+    """A folder like `best/<family>/` with a model of two epochs."""
+    job = job_for(cls, data, folder / "run", config)
+    if data.spec.task == "regression":
+        job = replace(job, objective=Objective(metric="mse", direction="minimize"))
+    outcome, _ = run_job(job)
+    assert outcome.status is Status.COMPLETED, outcome.reason
+    family = instantiate(cls, job.config).family
+    state, spec = jobs.deployed_state(job.folder, family, data.spec)
+    place = folder / "model"
+    save_model(place, family=cls, config=job.config, data=spec, state=state, metrics={})
+    return place
 
 
 def steady(outcome: Outcome) -> Outcome:

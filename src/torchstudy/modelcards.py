@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchstudy.analysis.statistics import family_scores
 from torchstudy.analysis.tables import Results
+from torchstudy.families.heads import Neighbours
 from torchstudy.models.card import Facts, plain
 from torchstudy.records import COUNTS, Training
 from torchstudy.report.formats import Metric, counted, duration, joined, metric_of
@@ -155,13 +156,15 @@ def _limits(saved: "SavedModel", origin: Origin) -> Iterator[str]:
             f"Every image is brought to {data.height} x {data.width} pixels first; what lies "
             "outside the centre, or is smaller than a pixel there, is not seen."
         )
+    if any(isinstance(module, Neighbours) for module in saved.network.modules()):
+        yield "The files hold the features of every training item: who has them has those."
     if saved.family.goal == "prediction" and data.task == "classification":
         yield (
             "It answers with one of its classes whatever an item is, also where none of them is "
             "right."
         )
         if not origin.is_calibrated:
-            yield "Probabilities are those of the network: that they hit as often was not checked."
+            yield "Whether it is right as often as its probabilities say has not been checked."
 
 
 def model_metrics(folder: Path) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Made:
 def card(facts: Facts, deployed: Deployed, made: Sequence[Made], probed: str, most: float) -> str:
     """The card as Markdown."""
     sections = {
-        "": [f"{capital(purpose(deployed))}.", facts.description],
+        "": [f"{capital(purpose(deployed))}.", facts.description, _parameters(deployed)],
         "Score": facts.score,
         "Limits": facts.limits,
         "What it takes and gives": list(_interface(deployed)),
@@ -87,6 +87,11 @@ def purpose(deployed: Deployed) -> str:
     return f"{what} {item}"
 
 
+def _parameters(deployed: Deployed) -> str:
+    count = sum(parameter.numel() for parameter in deployed.network.parameters())
+    return f"The network has {count:,} parameters, frozen parts included."
+
+
 def _item(deployed: Deployed) -> str:
     has_images = "images" in deployed.takes
     if deployed.takes == ("images",):
@@ -120,13 +125,19 @@ def _interface(deployed: Deployed) -> Iterator[str]:
     yield "\n".join(f"- {said[name]}" for name in deployed.takes)
     given = {
         "classes": f"Answers are probabilities, float32 (items, {data.num_classes}), in the order "
-        f"of the classes: {_listed(data.classes)}.",
+        f"of the classes: {_listed(data.classes)}.{_at_temperature(deployed)}",
         "value": f"Answers are values of {plain(data.target)}, float64 (items), in its own unit.",
         "images": "Answers are images in [0, 1], float32, of the shape of the inputs.",
         "samples": f"Answers are images in [0, 1], float32 (items, {data.channels}, {data.height}, "
         f"{data.width}).",
     }
     yield given[deployed.gives]
+
+
+def _at_temperature(deployed: Deployed) -> str:
+    if deployed.temperature is None:
+        return ""
+    return f" They are at the temperature {deployed.temperature:.4g} that calibration.json states."
 
 
 def _noise(deployed: Deployed) -> tuple[int, ...]:

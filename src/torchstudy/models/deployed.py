@@ -49,6 +49,7 @@ class Deployed(nn.Module):
         self.network = saved.network.eval().requires_grad_(False)
         self.family, self.data = saved.family, saved.data
         self._preprocessing = saved.preprocessing
+        self.temperature: float | None = getattr(saved, "temperature", None)
         self.gives = gives(saved)
         self.takes = tuple(_takes(saved))
         statistics = saved.preprocessing.mean, saved.preprocessing.std
@@ -81,7 +82,7 @@ class Deployed(nn.Module):
             return self.family.outputs(self.network, batch) * self.std + self.mean
         found = self.family.predict(self.network, self.data, batch)
         assert found is not None
-        return found
+        return found if self.temperature is None else _tempered(found, self.temperature)
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -201,6 +202,13 @@ def _inputs(deployed: Deployed, made: Callable[[str, Sequence[int]], Tensor]) ->
             yield made(name, (len(data.categories),)).long()
         else:
             yield made(name, deployed.noise_shape)
+
+
+def _tempered(probabilities: Tensor, temperature: float) -> Tensor:
+    """The probabilities (items, classes) of logits that are divided by a temperature."""
+    least = torch.finfo(probabilities.dtype).tiny
+    logits = probabilities.double().clamp_min(least).log() / temperature
+    return logits.softmax(dim=1).to(probabilities.dtype)
 
 
 def _does_without_table(saved: SavedModel) -> bool:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from torchstudy.errors import StudyError
 from torchstudy.files import discard, written_aside
-from torchstudy.models.card import Facts, Made, card
+from torchstudy.models.card import Facts, Made, card, shown
 from torchstudy.models.deployed import Deployed, Probe, tolerance
 from torchstudy.models.formats import HOW_TO_GET_ONNX, ONNX, STATE, formats, has_onnx, verified
 from torchstudy.models.saved import SavedModel
@@ -149,7 +149,9 @@ def lines(found: Export) -> list[str]:
 def _cells(each: Made) -> list[str]:
     if not each.size:
         return [each.name, "", each.note]
-    difference = "" if math.isnan(each.difference) else f"largest difference {each.difference:.1e}"
+    difference = (
+        "" if math.isnan(each.difference) else f"largest difference {shown(each.difference)}"
+    )
     return [each.name, f"{each.size:,} bytes", difference or each.note]
 
 
