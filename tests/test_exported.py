@@ -65,6 +65,19 @@ def sized(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
     return prepare(Images(folder, target="size", size=8, channels=1), seed=0)
 
 
+@pytest.fixture(scope="module")
+def viewed(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
+    """Items with two images and nothing else: the stripes, and the same upside down."""
+    folder = tmp_path_factory.mktemp("viewed")
+    table = rows_table()[["photo", "kind"]]
+    for name, image in zip(table["photo"], stripes()[0], strict=True):
+        Image.fromarray(image).save(folder / name)
+        Image.fromarray(image[::-1].copy()).save(folder / f"turned {name}")
+    table = table.assign(turned="turned " + table["photo"])
+    table.to_csv(folder / "rows.csv", index=False)
+    return prepare(Images(folder, target="kind", size=8, channels=1), seed=0)
+
+
 CASES: dict[str, tuple[type[Family], str, dict[str, Value]]] = {
     "classification": (CNN, "striped", {}),
     "regression from images": (CNN, "sized", {}),
@@ -78,6 +91,7 @@ CASES: dict[str, tuple[type[Family], str, dict[str, Value]]] = {
     "images and a table": (MultiInput, "tabled", {}),
     "a table": (LinearModel, "tabled", {}),
     "images beside a table": (CNN, "tabled", {}),
+    "several images": (MLP, "viewed", {}),
 }
 
 
@@ -173,8 +187,14 @@ def _check_script(case: str, folder: Path, saved: SavedModel, data: ImageData) -
         wanted = Deployed(saved)(pixels)[0, 0].numpy()
         assert np.abs(shown - wanted).max() <= 0.5 / 255 + 1e-6
         return
+    if case == "several images":
+        names = [f"{name} {name}" for name in names]
+        assert pixels is not None
+        pixels = pixels[:, :1].expand(-1, 2, -1, -1, -1)
     words = ["new rows.csv"] if set(takes) - {"images"} else []
     words += names if "images" in takes else []
+    if case == "several images":
+        words = [word for name in words for word in (name.split(".png ")[0] + ".png",) * 2]
     said = said_by(folder, *words)
     answers = saved.predict(
         pixels if "images" in takes else None, table if data.spec.has_table else None
@@ -410,10 +430,11 @@ def test_a_temperature_is_inside_the_program(cnn: Path, striped: ImageData) -> N
     assert not torch.allclose(before.double(), wanted, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_new_rows_are_read_as_the_product_reads_them(
     tabled: ImageData, tmp_path: Path, without_onnx: None
 ) -> None:
-    """What is missing, unknown or spelt as 7.0 counts as it did in training."""
+    """What is missing, unknown or padded counts as it did in training; slow: imports torch."""
     source = saved_model(LinearModel, tabled, tmp_path)
     out = tmp_path / "out"
     saved, _ = exported_to(out, source, tabled)

@@ -20,7 +20,8 @@ READING = '''
 def pixels(path: str) -> torch.Tensor:
     """The bytes (channels, height, width) of an image, as those that the network learned from."""
     try:
-        image = ImageOps.exif_transpose(Image.open(path))
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
     except OSError as error:
         sys.exit(f"{path} is not an image that can be read: {error}")
     if image.mode.startswith("I"):  # 16 bits become 8
@@ -29,8 +30,7 @@ def pixels(path: str) -> torch.Tensor:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     image = image.convert("RGB").convert("L" if DATA["channels"] == 1 else "RGB")
-    size = DATA["width"], DATA["height"]
-    return pil_to_tensor(ImageOps.fit(image, size, method=Image.Resampling.BILINEAR))
+    return pil_to_tensor(ImageOps.fit(image, (DATA["width"], DATA["height"]), Image.BILINEAR))
 '''
 
 LOADED = """model = torch.export.load(FOLDER / "model.pt2").module()
