@@ -82,6 +82,7 @@ CASES: dict[str, tuple[type[Family], str, dict[str, Value]]] = {
     "classification": (CNN, "striped", {}),
     "regression from images": (CNN, "sized", {}),
     "regression from a table": (MLP, "sized", {}),
+    "regression from images and a table": (MultiInput, "sized", {}),
     "a frozen backbone": (Transfer, "striped", {"head": "logistic", "regularisation": 1.0}),
     "neighbours": (Transfer, "striped", {"head": "neighbours", "neighbours": 3}),
     "a fit": (LinearModel, "striped", {}),
@@ -369,6 +370,26 @@ def test_a_network_that_cannot_be_traced_is_refused_by_name(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_what_only_onnx_cannot_hold_is_exported_without_it(
+    cnn: Path, striped: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(saved: SavedModel, path: Path) -> None:
+        path.write_text("half of it")
+        raise ValueError("no ONNX function for aten.odd\nand much more")
+
+    monkeypatch.setattr(formats, "_write_onnx", refused)
+    _, found = exported_to(tmp_path / "out", cnn, striped)
+    (line,) = [line for line in lines(found) if "model.onnx" in line]
+    assert line.split(maxsplit=1)[1] == (
+        "not written: the network of CNN cannot be written in this format (no ONNX function for "
+        "aten.odd)"
+    )
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert "model.onnx" not in names
+    assert {"model.pt2", "export.json"} <= names
+    assert not [name for name in names if name.endswith(".part")]
+
+
 @family
 class Maker(Family):
     """Says that it generates, without a source of noise."""
@@ -439,6 +460,12 @@ def test_new_rows_are_read_as_the_product_reads_them(
     out = tmp_path / "out"
     saved, _ = exported_to(out, source, tabled)
     rows = [["1.5", "north"], ["", "south"], ["-2e0", "moon"], ["3", ""], [" 4 ", " north "]]
+    complaints = {"x,y\n1,2\n": "has no column 'size'", "size,shop\nbig,north\n": "'big'"}
+    for text, complaint in complaints.items():
+        (out / "bad.csv").write_text(text)
+        with pytest.raises(AssertionError, match=complaint) as caught:
+            said_by(out, "bad.csv")
+        assert "Traceback" not in str(caught.value)
     table = pd.DataFrame(rows, columns=["size", "shop"])
     table.assign(photo="none", kind="flat").to_csv(out / "new.csv", index=False)
     table["size"] = pd.to_numeric(table["size"].replace("", None))

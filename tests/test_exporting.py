@@ -173,6 +173,16 @@ def test_a_study_whose_file_is_gone_is_exported_on_random_inputs(
     )
 
 
+def test_a_family_of_the_studys_own_needs_its_file(two: Results, tmp_path: Path) -> None:
+    with pytest.raises(StudyError) as caught:
+        export_model("lines", tmp_path / "out", family="Linear", reports=reports_of(two))
+    assert str(caught.value) == (
+        "Linear is a family of the study's own, but the study has no file in ./studies: name the "
+        "file or module that declares it"
+    )
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [

@@ -189,11 +189,18 @@ def _exported(
     *,
     refit: Any = None,
 ) -> "Export":
+    from torchstudy.families.built_in import BUILT_IN
     from torchstudy.models.deployed import Deployed
     from torchstudy.models.exported import write_export
     from torchstudy.models.saved import load_model
 
-    saved = load_model(source, declared.families if declared else ())
+    families = list(declared.families) if declared else []
+    if chosen.family not in [each.__name__ for each in (*BUILT_IN, *families)]:
+        raise StudyError(
+            f"{chosen.family} is a family of the study's own, but the study has no file in "
+            "./studies: name the file or module that declares it"
+        )
+    saved = load_model(source, families)
     origin = Origin(
         results=chosen.results,
         training=chosen.training,

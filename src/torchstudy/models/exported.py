@@ -9,11 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from torchstudy.errors import StudyError
+from torchstudy.errors import RunError, StudyError
 from torchstudy.files import discard, written_aside
 from torchstudy.models.card import Facts, Made, card, shown
 from torchstudy.models.deployed import Deployed, Probe, tolerance
-from torchstudy.models.formats import HOW_TO_GET_ONNX, ONNX, STATE, formats, has_onnx, verified
+from torchstudy.models.formats import (
+    HOW_TO_GET_ONNX,
+    ONNX,
+    STATE,
+    Unwritable,
+    formats,
+    has_onnx,
+    verified,
+)
 from torchstudy.models.saved import SavedModel
 from torchstudy.models.standalone import script
 
@@ -52,7 +60,9 @@ def check_target(folder: Path) -> None:
     """Raise StudyError unless `folder` is new, empty, or an earlier export."""
     if folder.exists() and not folder.is_dir():
         raise StudyError(f"{folder} is a file; an export is a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+    if not folder.is_dir() or (folder / MARK).is_file():
+        return
+    if any(not path.name.startswith(".") for path in folder.iterdir()):  # hidden: of one cut off
         raise StudyError(
             f"{folder} is not empty and holds no export (it has no {MARK}): nothing was written; "
             "give a new folder"
@@ -75,7 +85,7 @@ def write_export(
         def aside(name: str) -> Path:
             return files.enter_context(written_aside(folder / name))
 
-        made = [*_networks(saved, source, probe, aside), *_copied(source, aside)]
+        made = [*_networks(saved, source, folder, probe, files), *_copied(source, aside)]
         made.append(_text(aside(SCRIPT), SCRIPT, script(deployed)))
         text = card(facts, deployed, made, probe.words, tolerance(saved))
         made.append(_text(aside(CARD), CARD, text))
@@ -93,15 +103,28 @@ def write_export(
     return found
 
 
-def _networks(saved: SavedModel, source: Path, probe: Probe, aside: Aside) -> Iterator[Made]:
-    """The files that hold the network, verified."""
+def _networks(
+    saved: SavedModel, source: Path, folder: Path, probe: Probe, files: ExitStack
+) -> Iterator[Made]:
+    """The files that hold the network, verified; ONNX where the network can be put so."""
     for format in formats(source / STATE):
-        path = aside(format.name)
-        apart = verified(format, saved, path, probe)
-        yield _made(path, format.name, apart)
+        try:
+            with ExitStack() as own:
+                path = own.enter_context(written_aside(folder / format.name))
+                apart = verified(format, saved, path, probe)
+                files.push(own.pop_all())
+        except Unwritable as error:
+            if format.name != ONNX:
+                raise RunError(f"{format.name}: {error}; nothing was exported") from error
+            yield _absent(f"not written: {error}")
+        else:
+            yield _made(path, format.name, apart)
     if not has_onnx():
-        note = f"not written: {HOW_TO_GET_ONNX} adds what it takes"
-        yield Made(name=ONNX, size=0, difference=math.nan, note=note)
+        yield _absent(f"not written: {HOW_TO_GET_ONNX} adds what it takes")
+
+
+def _absent(note: str) -> Made:
+    return Made(name=ONNX, size=0, difference=math.nan, note=note)
 
 
 def _copied(source: Path, aside: Aside) -> Iterator[Made]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchstudy.errors import CannotWrite, RunError
+from torchstudy.errors import RunError
 from torchstudy.files import refusal_in
 from torchstudy.models.deployed import (
     Deployed,
@@ -42,6 +42,10 @@ class Format:
     answers: Callable[[SavedModel, Path, tuple[Tensor, ...]], Tensor]
 
 
+class Unwritable(Exception):
+    """A network that a format cannot hold; says why in one sentence."""
+
+
 def formats(state: Path) -> Iterator[Format]:
     """Those that can be written here; `state` is the file of the weights that are exported."""
 
@@ -64,12 +68,12 @@ def verified(format: Format, saved: SavedModel, path: Path, probe: Probe) -> flo
     """Write a format to `path`, read it back, and return the largest difference of its answers.
 
     The items of the probe are asked about all at once, and the first of them alone. Raises
-    RunError, which names the format, where it cannot be made or differs by more than `tolerance`.
+    Unwritable where it cannot be made, RunError where it differs by more than `tolerance`.
     """
     apart = 0.0
     for inputs in (probe.inputs, tuple(tensor[:1] for tensor in probe.inputs)):
         wanted = own_answers(saved, Probe(inputs=inputs, words=probe.words))
-        with _told(format, saved):
+        with _told(saved):
             if inputs is probe.inputs:
                 format.write(saved, path)
             found = format.answers(saved, path, inputs)
@@ -84,24 +88,21 @@ def verified(format: Format, saved: SavedModel, path: Path, probe: Probe) -> flo
 
 
 @contextmanager
-def _told(format: Format, saved: SavedModel) -> Iterator[None]:
-    """Quiet libraries, and whatever they raise as one sentence that names the format."""
+def _told(saved: SavedModel) -> Iterator[None]:
+    """Quiet libraries; whatever they raise is Unwritable."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             yield
-    except CannotWrite:
-        raise
     except Exception as error:  # torch.export and ONNX raise anything on code they cannot follow
         if refusal_in(error) is not None:
             raise
         family = type(saved.family).__name__
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise RunError(
-            f"{format.name}: the network of {family} cannot be written in this format ({reason}); "
-            "nothing was exported"
+        raise Unwritable(
+            f"the network of {family} cannot be written in this format ({reason})"
         ) from error
     finally:
         logging.disable(level)

@@ -67,40 +67,41 @@ save_image(images, sys.argv[2])
 print(f"{{len(images)}} images of {{DATA['width']}} x {{DATA['height']}} pixels: {{sys.argv[2]}}")
 """
 
-ROWS = '''
-
-def word(entry: str) -> str:
-    """The text of a category: 7.0 is 7."""
-    entry = entry.strip()
-    return entry[:-2] if entry.endswith(".0") and entry[:-2].lstrip("-").isdigit() else entry
-
+NUMBER = '''
 
 def number(entry: str) -> float:
     """A number; one that is missing counts as the mean."""
     return float(entry) if entry.strip() else float("nan")
+'''
 
+CODE = '''
+
+def code(entry: str, values: list[str]) -> int:
+    """The place of a category among those in training, from 1; 0 for any other. 7.0 is 7."""
+    spelt = entry.strip(), entry.strip().removesuffix(".0")
+    return next((values.index(each) + 1 for each in spelt if each in values), 0)
+'''
+
+ROWS = """
 
 if len(sys.argv) < 2:
     sys.exit(__doc__)
-with open(sys.argv[1], newline="", encoding="utf-8-sig") as file:
-    rows = list(csv.DictReader(file))
 inputs = []
 try:
-{columns}except KeyError as error:
+    with open(sys.argv[1], newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file, restval="", skipinitialspace=True))
+{columns}except (OSError, ValueError, csv.Error) as error:
+    sys.exit(f"{{sys.argv[1]}} cannot be read: {{error}}")
+except KeyError as error:
     sys.exit(f"{{sys.argv[1]}} has no column {{error}}")
-except ValueError as error:
-    sys.exit(f"{{sys.argv[1]}}: {{error}}")
-'''
+"""
 
 NUMBERS = """    numbers = [[number(row[name]) for name in DATA["numbers"]] for row in rows]
     inputs.append(torch.tensor(numbers, dtype=torch.float64))
 """
 
-CATEGORIES = """    known = [["", *values] for values in DATA["category_values"]]
-    words = [[word(row[name]) for name in DATA["categories"]] for row in rows]
-    pairs = [list(zip(row, known, strict=True)) for row in words]
-    codes = [[values.index(w) if w in values else 0 for w, values in row] for row in pairs]
-    inputs.append(torch.tensor(codes))
+CATEGORIES = """    known = dict(zip(DATA["categories"], DATA["category_values"], strict=True))
+    inputs.append(torch.tensor([[code(row[at], known[at]) for at in known] for row in rows]))
 """
 
 ROW_IMAGES = """images = [pixels(path) for path in sys.argv[2:]]
@@ -159,15 +160,16 @@ def _of_images(deployed: Deployed) -> str:
 def _of_rows(deployed: Deployed) -> str:
     has_images = "images" in deployed.takes
     about = ABOUT[deployed.gives].replace("image", "row of a table")
-    columns = (NUMBERS if "numbers" in deployed.takes else "") + (
-        CATEGORIES if "categories" in deployed.takes else ""
-    )
+    has_numbers, has_categories = (name in deployed.takes for name in ("numbers", "categories"))
+    columns = NUMBERS * has_numbers + CATEGORIES * has_categories
     return "".join(
         [
             _beginning(deployed, about, images=has_images, rows=True),
-            READING if has_images else "",
+            READING * has_images,
+            NUMBER * has_numbers,
+            CODE * has_categories,
             ROWS.format(columns=columns),
-            ROW_IMAGES if has_images else "",
+            ROW_IMAGES * has_images,
             LOADED,
             EACH_ROW,
             SAY[deployed.gives],
