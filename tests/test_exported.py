@@ -331,6 +331,45 @@ def test_answers_that_are_no_numbers_or_too_few_are_refused(
         verified(odd, saved, tmp_path / "odd", probe_of(saved, striped))
 
 
+def test_an_answer_to_one_item_alone_counts_too(
+    cnn: Path, striped: ImageData, tmp_path: Path
+) -> None:
+    saved = load_model(cnn)
+
+    def answers(saved: SavedModel, path: Path, inputs: tuple[Tensor, ...]) -> Tensor:
+        found: Tensor = Deployed(saved)(*inputs)
+        return found + 0.25 if len(found) == 1 else found
+
+    odd = Format(name="model.odd", write=lambda saved, path: None, answers=answers)
+    with pytest.raises(RunError, match=r"model\.odd: .* by up to 0\.25 \(9 images\)"):
+        verified(odd, saved, tmp_path / "odd", probe_of(saved, striped))
+
+
+def test_a_program_holds_nobodys_data(
+    cnn: Path, striped: ImageData, tmp_path: Path, without_onnx: None
+) -> None:
+    exported_to(tmp_path / "out", cnn, striped)
+    program = torch.export.load(tmp_path / "out" / "model.pt2")
+    assert program.example_inputs is not None
+    (shown,) = program.example_inputs[0]
+    assert shown.dtype == torch.uint8
+    assert not shown.any()
+
+
+def test_made_images_are_those_that_the_report_shows(striped: ImageData, tmp_path: Path) -> None:
+    images = torch.from_numpy(np.array(striped.pixels[:5]))
+    made = load_model(saved_model(GAN, striped, tmp_path / "a"))
+    noise = made.network.get_buffer("fixed_noise")
+    assert torch.allclose(Deployed(made)(noise), made.pictures(images)["samples"], atol=1e-6)
+    squeezed = load_model(saved_model(Autoencoder, striped, tmp_path / "b"))
+    wanted = squeezed.pictures(images)["reconstruction"]
+    assert torch.allclose(Deployed(squeezed)(images), wanted, atol=1e-6)
+    cleaned = load_model(saved_model(Denoiser, striped, tmp_path / "c"))
+    with torch.inference_mode():
+        wanted = cleaned.network(images / 255)
+    assert torch.allclose(Deployed(cleaned)(images), wanted, atol=1e-6)
+
+
 def test_values_may_differ_by_the_same_share_of_their_spread(
     cnn: Path, sized: ImageData, tmp_path: Path
 ) -> None:

@@ -140,16 +140,22 @@ def test_a_refit_sees_all_but_the_test_split(two: Results, tmp_path: Path) -> No
     assert torch.equal(repeated, weights[1])
 
 
+@pytest.mark.slow
 def test_a_refit_does_without_the_calibration_of_another_network(
     two: Results, tmp_path: Path
 ) -> None:
+    """Slow: a network is trained in a process of its own."""
     reports = tmp_path / "reports"
     shutil.copytree(reports_of(two), reports)
-    (reports / "lines" / "best" / "LinearModel" / "calibration.json").write_text("{}")
+    counts = dict.fromkeys(("items", "trial", "seed", "test_items"), 27)
+    errors = [f"{split}_nll_{when}" for split in ("test", "select") for when in ("before", "after")]
+    measured = dict.fromkeys([*errors, "test_ece_before", "test_ece_after"], 0.5)
+    stated = json.dumps({"temperature": 2.0, **counts, **measured})
+    (reports / "lines" / "best" / "LinearModel" / "calibration.json").write_text(stated)
     study = linear_study(families=[Linear, LinearModel])
     out = tmp_path / "out"
     export_model(study, out, family="LinearModel", reports=reports)
-    assert (out / "calibration.json").exists()
+    assert (out / "calibration.json").read_text() == stated
     assert "has not been checked" not in card_in(out)
     export_model(study, out, family="LinearModel", reports=reports, refit=True)
     assert not (out / "calibration.json").exists()
