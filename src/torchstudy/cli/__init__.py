@@ -5,12 +5,9 @@ import sys
 
 # isort: off
 from torchstudy.cli.app import app
-from torchstudy.cli import (
-    studies,
-    run,
-    results,
-    export,
-)  # in the order in which help lists the commands
+
+# in the order in which help lists the commands
+from torchstudy.cli import studies, run, results, export
 # isort: on
 
 COMMANDS = (studies, run, results, export)
