@@ -45,6 +45,15 @@ def test_bands_narrow_with_more_trials() -> None:
     assert widths[1] < widths[0] / 2
 
 
+def test_bands_are_those_of_the_curve_and_not_of_trials() -> None:
+    results = simulated(5, trials=100)
+    own = effects(results, "CNN").query("hyperparameter == 'learning_rate'")
+    middle = own.iloc[len(own) // 2]
+    scores = weighed(results, "CNN").trials["score"]
+    spread = scores.quantile(0.75) - scores.quantile(0.25)
+    assert middle["high"] - middle["low"] < spread / 2
+
+
 def test_bands_hold_the_true_order_of_optimizers() -> None:
     results = simulated(1, trials=200, matters=("optimizer",), noise=0.2)
     own = effects(results, "CNN").set_index("value")

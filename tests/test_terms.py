@@ -36,6 +36,14 @@ def test_a_conditional_hyperparameter_has_columns_only_where_it_exists() -> None
     assert term.main[is_there].mean(axis=0) == pytest.approx(np.zeros(3), abs=1e-12)
 
 
+def test_conditional_categories_are_zero_where_they_do_not_exist() -> None:
+    kinds = pd.array([*["a", "b", "c"] * 4, *[None] * 8], dtype="string")
+    domains = {"kind": Choice("a", "b", "c", when={"parent": 1})}
+    (term,) = terms_of(domains, pd.DataFrame({"config.kind": kinds}))
+    assert term.active.tolist() == [True] * 12 + [False] * 8
+    assert (term.main[12:] == 0).all()
+
+
 def test_values_have_the_columns_of_the_trials_that_have_them() -> None:
     trials = simulated(0, trials=60).trials
     for term in terms_of(SPACE.domains, trials):
