@@ -228,7 +228,7 @@ def _fixing(found: Weighed, fixed: pd.DataFrame) -> dict[str, str]:
         "sentence": (
             f"In {counted(len(found.trials), 'trial')} the whole interval of {each} lies below the "
             f"noise floor of {percent_of(_floor(found))}: a larger effect would probably have been "
-            "seen, a smaller one may be there. Fixed to the best trial's value, it leaves trials to "
+            "seen, a smaller one may be there. Fixed to the best trial's value, trials are left to "
             "the others:"
         ),
         "paste": pasted(found.family, {str(name): literal(value) for name, value in values}),
