@@ -12,18 +12,20 @@ from torchstudy.report.axes import scale_of
 from torchstudy.report.bounds import bound_words
 from torchstudy.report.formats import called, capital, metric_of, shortened
 from torchstudy.report.looks import status_words
+from torchstudy.report.parallel import example, parallel_plots
 from torchstudy.report.provenance import environment_sentences, has_several
 from torchstudy.report.readings import readings
 from torchstudy.report.sections import Content, Table
 from torchstudy.report.settings import fixed, shown_columns, space_rows
 from torchstudy.report.story import Story
+from torchstudy.report.trial_curves import curve_figure, trial_curves
 
 TEXT_LIMIT = 400  # characters of one cell on the page; the tables hold all
 SPACE_HEAD = ("Hyperparameter", "Type", "Range", "Scale", "Recipe", "Only if")
 
 
 def trials(story: Story) -> Content:
-    """The table of all trials with its filters, and value against training time."""
+    """All trials: filters, value against training time, parallel coordinates, table and drawer."""
     table = story.trials
     if table.empty:
         return Content(context={"n": 0})
@@ -51,7 +53,21 @@ def trials(story: Story) -> Content:
         "metric": capital(story.metric.on("validation")),
     }
     drawn = {} if drawable.empty else {"cost": figures.cost(drawable, scale, story.looks)}
-    return Content(context=context, figures=drawn, data={"trials": _trial_data(story)})
+    data = _trial_data(story)
+    context["parallel"] = [
+        {
+            "place": plot["family"],
+            "family": called(story.results.families[plot["family"]]),
+            "look": story.looks[story.results.families[plot["family"]]],
+        }
+        for plot in data["parallel"]
+    ]
+    context["example"] = example(story, [column["key"] for column in data["columns"]])
+    return Content(
+        context=context,
+        figures={**drawn, "trial-curve": curve_figure(story)},
+        data={"trials": data, "curves": trial_curves(story)},
+    )
 
 
 def method(story: Story) -> Content:
@@ -117,6 +133,9 @@ def _trial_data(story: Story) -> dict[str, Any]:
             {"name": name, "symbol": story.looks[name].symbol, "color": story.looks[name].index}
             for name in names
         ],
+        "parallel": parallel_plots(story, [key for key, _, _ in columns]),
+        "metric": story.metric.words,
+        "metric_words": capital(story.metric.on("validation")),
         "words": {str(status): status_words(status) for status in Status},
         "maximize": story.objective.direction == "maximize",
     }

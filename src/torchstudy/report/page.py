@@ -29,6 +29,7 @@ from torchstudy.report.story import Story
 from torchstudy.visible import visible
 
 HERE = Path(__file__).parent
+SCRIPTS = ("filtering.js", "parallel.js", "drawer.js", "script.js")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +112,8 @@ def render(results: Results) -> str:
     data: dict[str, Any] = {}
     shown = [section for section in SECTIONS if section.concerns(story)]
     bodies = [_body(section, story, figures, data) for section in shown]
-    script, plotly = (HERE / "script.js").read_text(encoding="utf-8"), plotly_script()
+    script, plotly = page_script(), plotly_script()
+    curves = data.pop("curves", None)  # unpacked when the first drawer opens, not before
     return (
         _templates()
         .get_template("template.html")
@@ -123,6 +125,7 @@ def render(results: Results) -> str:
             script=Markup(script),
             packed_plotly=packed_plotly(),
             packed_data=packed_json({**data, "figures": figures}),
+            packed_curves=packed_json(curves),
             version=str((results.summary.get("versions") or {}).get("torchstudy", "")),
         )
     )
@@ -133,6 +136,12 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     path = out or folder / "report.html"
     write_text(path, render(read_results(folder)))
     return path
+
+
+@functools.cache
+def page_script() -> str:
+    """The page's own script: what it is made of, then what starts it."""
+    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
 
 
 @functools.cache

@@ -1,5 +1,5 @@
 "use strict";
-// Unpacks the page's data and plotly.js, draws the figures, and runs the table of trials.
+// Unpacks the page's data and plotly.js, draws the figures, and links all that shows trials.
 (() => {
   const byId = (id) => document.getElementById(id);
   const root = document.documentElement;
@@ -9,6 +9,8 @@
   const PRINT_WIDTH = 680;
   let figures = {};
   let keep = null; // rows of the trial table that pass the filters; null: all
+  let trials = null; // the section of all trials, once its data are there
+  let isPrinting = false;
 
   const trouble = (error) => {
     const place = byId("trouble");
@@ -51,23 +53,46 @@
     };
   }
 
+  function react(element, figure, width) {
+    const { data, layout, config } = colored(figure, new Map());
+    const small = narrow.matches || Boolean(width);
+    if (width) layout.width = width;
+    layout.autosize = !width;
+    element.style.height = `${layout.height}px`;
+    return window.Plotly.react(element, data.map(kept), layout, { ...config, displayModeBar: !small });
+  }
   function draw(element, width) {
     const figure = figures[element.dataset.figure];
     try {
       if (!figure) throw new Error("there is no such figure");
-      const { data, layout, config } = colored(figure, new Map());
-      const small = narrow.matches || Boolean(width);
-      if (width) layout.width = width;
-      layout.autosize = !width;
-      element.style.height = `${layout.height}px`;
-      window.Plotly.react(element, data.map(kept), layout, { ...config, displayModeBar: !small })
+      react(element, figure, width)
         .catch((error) => { element.textContent = `This figure could not be drawn: ${error}`; });
     } catch (error) {
       element.textContent = `This figure could not be drawn: ${error}`;
     }
   }
   const plots = () => document.querySelectorAll(".plot");
-  const drawAll = (width) => plots().forEach((element) => draw(element, width));
+  function drawAll(width) {
+    plots().forEach((element) => draw(element, width));
+    trials?.redraw();
+  }
+
+  // First what the reader sees, then the others one by one, so that the page answers meanwhile.
+  const rest = () => new Promise((done) => { setTimeout(done); });
+  async function drawFirst() {
+    const isSeen = (element) => element.getBoundingClientRect().top < window.innerHeight;
+    const all = [...plots()];
+    const seen = all.filter(isSeen);
+    seen.forEach((element) => draw(element));
+    await rest();
+    root.dataset.begun = "true";
+    for (const element of all.filter((each) => !seen.includes(each))) {
+      draw(element);
+      await rest();
+    }
+    trials?.drawn();
+    root.dataset.drawn = "true";
+  }
 
   // Theme: the system's, until the button is used.
   function isDark() {
@@ -111,6 +136,7 @@
     });
   const FORMULA = /^[ \t\r\n\u00a0\ufeff]*[=+\-@]|^[\t\r\n]/; // as spreadsheets.py has it
   const isNumeric = (kind) => kind in WRITTEN;
+  const setting = (value) => (typeof value === "number" ? number(value) : String(value));
 
   function trialTable(table) {
     const at = Object.fromEntries(table.columns.map((column, place) => [column.key, place]));
@@ -118,7 +144,7 @@
     const body = byId("trial-table").tBodies[0];
     const form = byId("filters");
     let sort = { column: at.value, falls: table.maximize };
-    let page = 0;
+    let sheet = 0;
     let rows = [];
     let columns = [];
 
@@ -128,20 +154,12 @@
       if (column.kind === "status") return table.words[value];
       return isNumeric(column.kind) ? WRITTEN[column.kind](value) : visible(String(value));
     };
-    const haystacks = table.rows.map((row) => row
-      .map((value, place) => `${value ?? ""} ${written(value, table.columns[place])}`)
-      .join(" ").toLowerCase());
-
-    function filtered() {
-      const given = new FormData(form);
-      const families = new Set(given.getAll("family").map(Number));
-      const statuses = new Set(given.getAll("status"));
-      const words = String(given.get("text")).toLowerCase().split(/\s+/).filter(Boolean);
-      return table.rows.map((_, place) => place).filter((place) => {
-        const row = table.rows[place];
-        return families.has(row[at.family]) && statuses.has(row[at.status])
-          && words.every((word) => haystacks[place].includes(word));
-      });
+    const filter = trialFilter(table, written);
+    // The best first; what has no value last.
+    function better(a, b) {
+      const [one, two] = [table.rows[a][at.value], table.rows[b][at.value]];
+      if (one === null || two === null) return (one === null) - (two === null) || a - b;
+      return (table.maximize ? two - one : one - two) || a - b;
     }
     function compared(a, b) {
       const [one, two] = [table.rows[a][sort.column], table.rows[b][sort.column]];
@@ -149,13 +167,23 @@
       const order = typeof one === "number" ? one - two : String(one).localeCompare(String(two), "en");
       return (sort.falls ? -order : order) || a - b;
     }
-    function cell(value, column, tag) {
+    function opener(place, text) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.dataset.row = place;
+      const family = visible(table.families[table.rows[place][at.family]].name);
+      button.setAttribute("aria-label", `${text}: trial of ${family}, details`);
+      button.textContent = text;
+      return button;
+    }
+    function cell(value, column, tag, place) {
       const element = document.createElement(tag);
       const text = written(value, column);
       element.className = isNumeric(column.kind) ? "number" : "text";
       if (tag === "th") element.scope = "row";
       if (column.kind === "family") element.append(mark(value));
-      element.append(text);
+      if (place !== undefined) element.append(opener(place, text));
+      else element.append(text);
       if (text.length > 30) element.title = text;
       return element;
     }
@@ -188,20 +216,20 @@
     }
     function drawBody(all) {
       const pages = Math.max(1, Math.ceil(rows.length / PER_PAGE));
-      page = Math.min(page, pages - 1);
-      const shown = all ? rows : rows.slice(page * PER_PAGE, (page + 1) * PER_PAGE);
+      sheet = Math.min(sheet, pages - 1);
+      const shown = all ? rows : rows.slice(sheet * PER_PAGE, (sheet + 1) * PER_PAGE);
       body.replaceChildren(...shown.map((place) => {
         const tr = document.createElement("tr");
         tr.append(...columns.map(([column, at_], index) =>
-          cell(table.rows[place][at_], column, index ? "td" : "th")));
+          cell(table.rows[place][at_], column, index ? "td" : "th", index ? undefined : place)));
         return tr;
       }));
-      byId("page-number").textContent = `Page ${page + 1} of ${pages}`;
-      byId("previous").disabled = page === 0;
-      byId("next").disabled = page === pages - 1;
+      byId("page-number").textContent = `Page ${sheet + 1} of ${pages}`;
+      byId("previous").disabled = sheet === 0;
+      byId("next").disabled = sheet === pages - 1;
     }
     function update() {
-      rows = filtered().sort(compared);
+      rows = filter.passing(form).sort(compared);
       const isUsed = (place) => rows.some((row) => table.rows[row][place] !== null);
       columns = table.columns.map((column, place) => [column, place])
         .filter(([, place]) => place <= at.value || isUsed(place));
@@ -211,8 +239,87 @@
         ? `${total} trials` : `${rows.length} of ${total} trials`;
       drawHead();
       drawBody(false);
-      const plot = byId("plot-cost");
-      if (plot && window.Plotly) draw(plot);
+      parallel?.update(rows, filter.conditions(byId("words").value));
+      if (cost && window.Plotly) {
+        draw(cost);
+        offerPoints();
+      }
+    }
+
+    // A slider under a figure goes through its trials; its button names one and opens the drawer.
+    function stepper(id, highlight) {
+      const [range, button] = byId(`${id}-steps`).children;
+      let offered = [];
+      const say = (row) => {
+        range.value = offered.indexOf(row);
+        const name = visible(table.families[table.rows[row][at.family]].name);
+        const value = written(table.rows[row][at.value], table.columns[at.value]) || "no value";
+        const text = `${name}, trial ${table.rows[row][at.trial]}: ${value}, ${table.words[table.rows[row][at.status]]}`;
+        range.setAttribute("aria-valuetext", text);
+        button.textContent = text;
+        button.title = text;
+      };
+      const show = (row) => {
+        if (!offered.includes(row)) return;
+        say(row);
+        highlight(row);
+      };
+      const chosen = () => offered[Number(range.value)];
+      range.addEventListener("input", () => show(chosen()));
+      range.addEventListener("focus", () => highlight(chosen()));
+      range.addEventListener("blur", () => highlight(null));
+      range.addEventListener("keydown", (event) => {
+        if (event.key === "Enter" && offered.length) { event.preventDefault(); drawer.open(chosen(), range); }
+      });
+      button.addEventListener("click", () => drawer.open(chosen(), button));
+      return {
+        show,
+        place: () => range,
+        offer(list) {
+          offered = list;
+          range.max = Math.max(0, list.length - 1);
+          range.disabled = button.disabled = !list.length;
+          if (list.length) say(list[0]);
+          else button.textContent = "No trial is shown";
+        },
+      };
+    }
+    const page = {
+      byId, visible, setting, unpacked, better, stepper, written, mark,
+      isPrinting: () => isPrinting,
+      rows: () => rows,
+      open: (row, from) => drawer.open(row, from),
+      plot: (element, name, data) => react(element, { ...figures[name], data }),
+      canFilter: (place) => filter.canName(table.columns[place].key.replace(/^config\./, "")),
+      filterBy(place, given) {
+        const name = table.columns[place].key.replace(/^config\./, "");
+        const field = byId("words");
+        field.value = filter.replaced(field.value, place, given === null ? null : `${name}=${given}`);
+        turnTo(0);
+      },
+    };
+    const drawer = trialDrawer(table, page);
+    const parallel = table.parallel.length ? parallelPlots(table, page) : null;
+
+    // The points of the scatter: plotly draws them, the slider and the mouse open their trials.
+    const cost = byId("plot-cost");
+    const pointOf = (row) => (cost.data ?? []).flatMap((trace, curveNumber) => {
+      const pointNumber = (trace.customdata ?? []).indexOf(row);
+      return pointNumber < 0 ? [] : [{ curveNumber, pointNumber }];
+    });
+    const points = cost && stepper("plot-cost", (row) => {
+      if (!cost.data) return;
+      const found = row === null ? [] : pointOf(row);
+      if (found.length) window.Plotly.Fx.hover(cost, found);
+      else window.Plotly.Fx.unhover(cost);
+    });
+    function offerPoints() {
+      const drawn = (cost.data ?? []).flatMap((trace) => trace.customdata ?? []);
+      points.offer(drawn.sort(better));
+    }
+    function turnTo(next) {
+      sheet = next;
+      update();
     }
     function csv() {
       const quoted = (value) => {
@@ -242,19 +349,40 @@
       const falls = sort.column === column ? !sort.falls
         : isNumeric(table.columns[column].kind) && column !== at.trial;
       sort = { column, falls };
-      page = 0;
-      update();
+      turnTo(0);
       head.querySelector(`[data-column="${column}"]`)?.focus();
     });
-    form.addEventListener("input", () => { page = 0; update(); });
+    form.addEventListener("input", () => turnTo(0));
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("reset", () => setTimeout(() => { page = 0; update(); }));
-    byId("previous").addEventListener("click", () => { page -= 1; drawBody(false); });
-    byId("next").addEventListener("click", () => { page += 1; drawBody(false); });
+    form.addEventListener("reset", () => setTimeout(() => turnTo(0)));
+    byId("previous").addEventListener("click", () => { sheet -= 1; drawBody(false); });
+    byId("next").addEventListener("click", () => { sheet += 1; drawBody(false); });
     byId("csv").addEventListener("click", csv);
+    body.addEventListener("click", (event) => {
+      const row = event.target.closest("tr");
+      if (!row || String(window.getSelection())) return; // text is being marked
+      const button = row.querySelector("button");
+      drawer.open(Number(button.dataset.row), button);
+    });
     window.addEventListener("beforeprint", () => drawBody(true));
     window.addEventListener("afterprint", () => drawBody(false));
     update();
+    return {
+      redraw() { // in other colours or another width
+        parallel?.draw(isPrinting ? PRINT_WIDTH : undefined);
+        drawer.redraw();
+      },
+      drawn() { // once plotly has drawn the scatter
+        if (!cost) return;
+        cost.on("plotly_click", ({ points: [point] }) => {
+          const row = point.data.customdata?.[point.pointNumber];
+          if (row === undefined) return;
+          points.show(row);
+          drawer.open(row, points.place());
+        });
+        offerPoints();
+      },
+    };
   }
 
   // Paper is light and has a width of its own.
@@ -262,6 +390,7 @@
   const openedForPrint = [];
   window.addEventListener("beforeprint", () => {
     themeBefore = root.dataset.theme;
+    isPrinting = true;
     root.dataset.theme = "light";
     document.querySelectorAll("details:not([open])").forEach((element) => {
       element.open = true;
@@ -272,6 +401,7 @@
   window.addEventListener("afterprint", () => {
     if (themeBefore) root.dataset.theme = themeBefore;
     else delete root.dataset.theme;
+    isPrinting = false;
     openedForPrint.splice(0).forEach((element) => { element.open = false; });
     if (window.Plotly) drawAll();
   });
@@ -297,12 +427,11 @@
   (async () => {
     const data = JSON.parse(await unpacked("packed-data"));
     figures = data.figures;
-    if (data.trials) trialTable(data.trials);
+    if (data.trials) trials = trialTable(data.trials);
     const script = document.createElement("script");
     script.textContent = await unpacked("packed-plotly");
     document.head.append(script);
     if (!window.Plotly) throw new Error("plotly.js did not start");
-    drawAll();
-    root.dataset.drawn = "true";
+    await drawFirst();
   })().catch(trouble);
 })();
