@@ -1,45 +1,19 @@
 """The report in a real browser, offline: drawn, silent, usable by keyboard, closed to scripts."""
 
-import csv
-import importlib.util
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.browser import Opened, in_a_browser
 from tests.report_data import HOSTILE, Made, write_study
 
 from torchstudy.analysis.tables import read_results
 from torchstudy.report.page import write_report
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-FIGURES = 18
+FIGURES = 19
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        importlib.util.find_spec("playwright") is None or not CHROMIUM.exists(),
-        reason="needs playwright and /usr/bin/chromium",
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield browser
-        browser.close()
+pytestmark = in_a_browser
 
 
 @pytest.fixture(scope="module")
@@ -50,49 +24,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(write_study(tmp_path_factory.mktemp("hostile"), Made(hostile=True)))
-
-
-class Opened:
-    """A page, with everything it said and asked for."""
-
-    def __init__(self, browser: Any, path: Path, *, width: int = 1400, scheme: Any = "light"):
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme=scheme,
-            offline=True,
-            accept_downloads=True,
-        )
-        self.page = self.context.new_page()
-        self.messages: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.messages.append(message.text))
-        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri())
-        self.page.wait_for_selector("html[data-drawn]", state="attached", timeout=30_000)
-        self.page.wait_for_selector("#plot-outcomes .main-svg", state="attached")
-
-    def __enter__(self) -> "Opened":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
-
-    def count(self) -> str:
-        return str(self.page.locator("#count").text_content())
-
-    def color(self, selector: str, name: str) -> str:
-        script = "([s, n]) => getComputedStyle(document.querySelector(s))[n]"
-        return str(self.page.evaluate(script, [selector, name]))
-
-    def points(self) -> int:
-        return int(self.page.locator("#plot-cost .scatterlayer .point").count())
-
-    def download(self) -> list[list[str]]:
-        with self.page.expect_download() as waiting:
-            self.page.click("#csv")
-        text = Path(waiting.value.path()).read_text(encoding="utf-8")
-        return list(csv.reader(io.StringIO(text)))
 
 
 @pytest.fixture(scope="module")

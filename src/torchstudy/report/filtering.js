@@ -10,8 +10,9 @@ function trialFilter(table, written) {
     if (column.key === "value") names.push(table.metric);
     names.forEach((name) => places.has(spoken(name)) || places.set(spoken(name), place));
   });
-  const haystacks = table.rows.map((row) => row
-    .map((value, place) => `${value ?? ""} ${written(value, table.columns[place])}`)
+  const haystacks = []; // each made when a word is first looked for
+  const haystack = (place) => (haystacks[place] ??= table.rows[place]
+    .map((value, at) => `${value ?? ""} ${written(value, table.columns[at])}`)
     .join(" ").toLowerCase());
 
   const numeric = (text) => (/^\s*$/.test(text) ? NaN
@@ -63,12 +64,11 @@ function trialFilter(table, written) {
       const families = new Set(given.getAll("family").map(Number));
       const statuses = new Set(given.getAll("status"));
       const { conditions, words } = parsed(given.get("text"));
-      const at = (key) => table.columns.findIndex((column) => column.key === key);
-      const [family, status] = [at("family"), at("status")];
+      const [family, status] = ["family", "status"].map((key) => places.get(key));
       return table.rows.map((_, place) => place).filter((place) => {
         const row = table.rows[place];
         return families.has(row[family]) && statuses.has(row[status])
-          && words.every((word) => haystacks[place].includes(word))
+          && words.every((word) => haystack(place).includes(word))
           && conditions.every((one) => meets(row, one));
       });
     },

@@ -107,13 +107,14 @@ function parallelPlots(table, page) {
       const shown = axis.values
         ? axis.values.map((value, place) => [(place + 0.5) / axis.values.length, page.visible(page.setting(value))])
         : axis.ticks.map(([value, text]) => [position(axis, value, 0), text]);
-      return axis.hasNone ? [[null, "none"], ...shown] : shown;
+      const placed = shown.map(([share, text]) => [along(axis, share), text]);
+      if (axis.hasNone) placed.push([axis.none, "none"]);
+      return placed.sort(([one], [two]) => (isLying ? one - two : two - one));
     }
     function drawTicks(group, axis, room) {
       let free = -Infinity;
       const isLast = axis.index === axes.length - 1;
-      ticks(axis).forEach(([share, text]) => {
-        const place = share === null ? axis.none : along(axis, share);
+      ticks(axis).forEach(([place, text]) => {
         const shown = cut(text, isLying ? 140 : room - 14);
         const size = isLying ? shown.length * LETTER : 13;
         const middle = !isLying ? place
@@ -181,6 +182,7 @@ function parallelPlots(table, page) {
         .map((point, index) => xy(point, axes[index].across).map((each) => each.toFixed(1)).join(" "))
         .join("L");
       const group = made("g", { class: `lines look-${table.families[given.family].color}` });
+      group.style.setProperty("--strength", lines.length > 80 ? 0.25 : 0.45);
       group.append(...lines.map((line, rank) => {
         const hasValue = table.rows[line.row][at.value] !== null;
         const kind = !hasValue ? "line none" : rank < many ? "line best" : "line";
@@ -224,6 +226,7 @@ function parallelPlots(table, page) {
     svg.addEventListener("pointerdown", (event) => {
       const point = mouse(event);
       const axis = axisAt(point);
+      delete svg.dataset.dragged;
       if (event.button || !axis || !page.canFilter(axis.place)) return;
       drag = { axis, from: point.along, to: point.along };
       svg.setPointerCapture(event.pointerId);
