@@ -71,6 +71,7 @@ FLOORS: list[list[str]] = [
         "printing",
         "usage",
         "overview",
+        "following",
         "spaces",
         "layers",
         "planning",

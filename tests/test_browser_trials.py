@@ -192,8 +192,8 @@ def test_a_point_and_a_line_open_their_trial_by_mouse(opened: Opened) -> None:
             selector,
         )
         if "point" in selector:
-            page.mouse.move(*_middle(opened, selector))
-            page.mouse.click(*_middle(opened, selector))
+            page.mouse.move(*_middle(opened, f"{selector} >> nth=-1"))
+            page.mouse.click(*_middle(opened, f"{selector} >> nth=-1"))
         else:
             x, y = page.evaluate(
                 """(selector) => {

@@ -21,6 +21,11 @@ MOST_LINES = 10_000  # of a table for eyes; 500,000 took 5 GB and minutes: bench
 
 def print_table(title: str, header: list[str], lines: list[list[str]]) -> None:
     """Print lines under a header; cells are broken where a terminal is narrower."""
+    print(table_text(title, header, lines))
+
+
+def table_text(title: str, header: list[str], lines: list[list[str]]) -> str:
+    """What `print_table` prints, with a terminal's styles where there is one."""
     rows = [[on_one_line(cell) for cell in line] for line in [header, *lines]]
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     console = _console()
@@ -28,7 +33,7 @@ def print_table(title: str, header: list[str], lines: list[list[str]]) -> None:
     with console.capture() as captured:
         shown(console, rows, widths)
     text = "\n".join(line.rstrip() for line in captured.get().splitlines())
-    print(f"{on_one_line(title)}\n{text}" if title else text)
+    return f"{on_one_line(title)}\n{text}" if title else text
 
 
 def _aligned(console: Console, rows: list[list[str]], widths: list[int]) -> None:

@@ -16,15 +16,22 @@ def status(
     study: Annotated[str | None, typer.Argument(metavar="[STUDY]")] = None,
     reports: Reports = Path("reports"),
     storage: Storage = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again and again until Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Between two looks with --watch.  [default: 2]"),
+    ] = None,
 ) -> None:
     """What is running, paused, done; seconds used. Works while a run goes on elsewhere."""
-    from torchstudy.overview import status_lines
-    from torchstudy.printing import print_table
+    from torchstudy.following import follow, pause_of, status_text
 
-    for title, lines in status_lines(reports, storage, study):
-        header = ["family", "done", "running", "paused", "failed"]
-        header += ["confirmed", "training", "best"]
-        print_table(title, header, lines)
+    pause = pause_of(watch, every)
+    if pause is None:
+        print(status_text(reports, storage, study))
+    else:
+        follow(lambda: status_text(reports, storage, study), pause)
 
 
 @app.command()

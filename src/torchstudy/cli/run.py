@@ -73,6 +73,10 @@ def run(
         bool,
         typer.Option("--no-warm-start", help="Do not begin with what earlier studies found best."),
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Redraw the report as results come in; an open page tells."),
+    ] = False,
 ) -> None:
     """Search, confirm, report; goes on by itself where it stopped."""
     changes: dict[str, Any] = {
@@ -108,7 +112,7 @@ def run(
             else:
                 bounds = {"memory": memory, "stall": stall, "disk": disk}
                 run_options = {**options, **bounds, "fresh": fresh, "profile": profile}
-                run_options["warm_start"] = not no_warm_start
+                run_options |= {"warm_start": not no_warm_start, "watch": watch}
                 is_usable &= run_and_show(study, run_options, quiet=quiet)
     if not is_usable:
         raise typer.Exit(ENDED_BADLY)

@@ -14,6 +14,7 @@ from torchstudy.execution.idle import Timesheet
 from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.memory import checked_memory
 from torchstudy.execution.preconditions import ExecutorName, num_workers_of, results_folder
+from torchstudy.execution.redrawing import Order, Redrawing
 from torchstudy.execution.room import checked_disk
 from torchstudy.execution.session import Session
 from torchstudy.execution.watchdog import Patience
@@ -42,6 +43,7 @@ def run(
     stall: float | None = None,
     disk: float | None = None,
     warm_start: bool = True,
+    watch: bool = False,
 ) -> Results:
     """Run a study to the end of its budget, or go on where it stopped; return its tables.
 
@@ -62,6 +64,7 @@ def run(
         disk: gigabytes for checkpoints, 20 by default. Where they are more, trainings that wait
             lose theirs, the least promising first, and then the run stops.
         warm_start: begin each family with what earlier studies in the same ledger found best.
+        watch: redraw tables and report as results come in, in at most a twentieth of the time.
 
     Raises StudyError for data or configurations that cannot work, StudyClaimed and StudyChanged
     for a study held by another run or changed since, Interrupted after a signal, CannotWrite or
@@ -83,7 +86,10 @@ def run(
     if storage is not None:
         _opened(storage, watching).close()  # refused before a folder is made
     folder = results_folder(Path(reports), study.name)
-    ledger = _opened(storage or f"sqlite:///{Path(reports) / 'studies.sqlite'}", watching)
+    url = storage or f"sqlite:///{Path(reports) / 'studies.sqlite'}"
+    ledger = _opened(url, watching)
+    if watch:
+        watching = Redrawing(watching, Order(url=url, study=study.name, folder=folder))
     try:
         if fresh:
             ledger.forget(study.name, tell=watching.note)

@@ -94,8 +94,7 @@ class Session:
         self._placing = Placing(devices=devices)
         for training in self.board.trainings.values():
             self._placing.learn(training.metrics)
-        self._is_profiled = is_profiled
-        self._environment = environment
+        self._is_profiled, self._environment = is_profiled, environment
         self._room = Room(folder, disk)
         self._together: dict[tuple[str, int], bool] = {}  # by family and trial number
         self._under_way: dict[TrainingKey, Step] = {}
@@ -117,6 +116,7 @@ class Session:
             self.executor.close()
             self.proposing.close()
             try:
+                self.watcher.written_next()
                 if not (self._is_stopping_at_once or self._hindrance):  # the next run writes it
                     self._write(state)
             finally:

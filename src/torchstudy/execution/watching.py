@@ -90,6 +90,9 @@ class Watcher(ABC):
     def note(self, text: str) -> None:
         """Something worth a line."""
 
+    def written_next(self) -> None:  # noqa: B027  # most have nothing to do then
+        """Nothing is trained any more: tables and report are written now."""
+
     @abstractmethod
     def finished(self, report: Path | None) -> None:
         """Nothing is left to do, or the run was interrupted (no report)."""

@@ -31,13 +31,15 @@ def script_hash(source: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
-def policy(scripts: list[str]) -> str:
+def policy(scripts: list[str], *, asks_its_server: bool = False) -> str:
     """A Content-Security-Policy: these inline scripts run, nothing is fetched.
 
-    plotly.js sets inline styles, and saves pictures through data and blob addresses.
+    plotly.js sets inline styles, and saves pictures through data and blob addresses. A page that
+    looks for a newer one may ask the server that it came from, and no other.
     """
     allowed = " ".join(script_hash(source) for source in scripts)
+    asking = "connect-src 'self'; " if asks_its_server else ""
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+        f"img-src data: blob:; {asking}base-uri 'none'; form-action 'none'"
     )

@@ -30,6 +30,7 @@ from torchstudy.visible import visible
 
 HERE = Path(__file__).parent
 SCRIPTS = ("filtering.js", "parallel.js", "drawer.js", "script.js")
+LIVE = "live.js"  # only where there may be a newer page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +108,12 @@ SECTIONS = (
 
 def render(results: Results) -> str:
     """The report as HTML; the same results give the same bytes."""
-    story = Story(results)
+    story, is_live = Story(results), results.summary.get("state") == "running"
     figures: dict[str, Any] = {}
     data: dict[str, Any] = {}
     shown = [section for section in SECTIONS if section.concerns(story)]
     bodies = [_body(section, story, figures, data) for section in shown]
-    script, plotly = page_script(), plotly_script()
+    script, plotly = page_script(is_live=is_live), plotly_script()
     curves = data.pop("curves", None)  # unpacked when the first drawer opens, not before
     return (
         _templates()
@@ -120,7 +121,8 @@ def render(results: Results) -> str:
         .render(
             study=str(results.summary["study"]),
             sections=list(zip(shown, bodies, strict=True)),
-            policy=policy([script, plotly]),
+            policy=policy([script, plotly], asks_its_server=is_live),
+            is_live=is_live,
             style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
             script=Markup(script),
             packed_plotly=packed_plotly(),
@@ -139,9 +141,10 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 
 
 @functools.cache
-def page_script() -> str:
+def page_script(*, is_live: bool = False) -> str:
     """The page's own script: what it is made of, then what starts it."""
-    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    names = (*SCRIPTS, LIVE) if is_live else SCRIPTS
+    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
 
 
 @functools.cache

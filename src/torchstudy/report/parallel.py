@@ -80,13 +80,13 @@ def _value_axis(story: Story) -> Axis | None:
         return None
     low, high = min(values), max(values)
     scale = scale_of(story.metric, story.split_size("valid"))
-    if story.metric.is_share and low < high:
-        axis = scale.axis("", values)
-        low, high = max(1 - high, scale.floor), max(1 - low, scale.floor)
-        marks = zip(axis["tickvals"], axis["ticktext"], strict=True)
-        ticks = [[1 - place, text] for place, text in marks if low <= place <= high]
-        return {"low": 1 - high, "high": 1 - low, "log": True, "error": scale.floor, "ticks": ticks}
     axis = scale.axis("", values)
+    if story.metric.is_share and low < high:
+        best, worst = max(1 - high, scale.floor), max(1 - low, scale.floor)
+        marks = zip(axis["tickvals"], axis["ticktext"], strict=True)
+        shown = [[1 - place, text] for place, text in marks if best <= place <= worst]
+        ends = {"low": 1 - worst, "high": 1 - best}
+        return {**ends, "log": True, "error": scale.floor, "ticks": shown}
     is_log = axis.get("type") == "log" and not story.metric.is_share
     ticks = _few(log_ticks(low, high)) if is_log else linear_ticks(low, high)
     return {
