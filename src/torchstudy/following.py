@@ -40,7 +40,8 @@ def follow(look: Callable[[], str], pause: float) -> None:
     """Show what `look` returns until Ctrl-C, which is how this ends well: nothing is interrupted.
 
     A terminal shows the latest, a pipe gets a block of plain lines whenever something has changed.
-    Where the first look fails there is nothing to follow; later failures are shown like any state.
+    A study that has not been run yet is waited for. A ledger that cannot be opened is an error, and
+    one that cannot be read for a while is shown like any state.
     """
     console = Console()
     try:
@@ -69,17 +70,21 @@ def _in_pipe(texts: Iterator[str]) -> None:
 
 def _found(look: Callable[[], str], pause: float) -> Iterator[str]:
     """What one look after another finds, with longer rests where a look takes long."""
-    yield look()
-    rest = pause
+    is_known = False
     while True:
-        time.sleep(rest)
         began = time.monotonic()
         try:
             found = look()
-        except (StudyError, RunError) as error:
+            is_known = True
+        except StudyError as error:  # a run that has just been started has no ledger yet
+            found = f"nothing to show yet: {on_one_line(str(error))}"
+        except RunError as error:
+            if not is_known:
+                raise
             found = f"cannot be read now: {on_one_line(str(error))}"
         rest = max(pause, RESTING * (time.monotonic() - began))
         yield found
+        time.sleep(rest)
 
 
 def _now() -> str:

@@ -23,9 +23,9 @@ from torchstudy.execution.watching import Plan, Subject, Watcher
 from torchstudy.records import Epoch, Outcome
 
 LEAST_PAUSE = 10.0  # seconds from the end of one redrawing to the next
-SHARE = 20.0  # times that a redrawing took, until the next one: at most 5% of the time
+SHARE = 20.0  # times a redrawing's processor time, until the next one: at most 5% of one core
 PATIENCE = 20.0  # seconds for a redrawing to come to its end when the run does
-KINDNESS = 15  # of 19: how much a redrawing stands back for trainings
+KINDNESS = 5  # of 19: trainings come first, but a redrawing comes to its end
 
 NEWS, STOP, BEGUN = b"news", b"stop", b"begun"
 
@@ -153,15 +153,14 @@ def redraw_on_news(connection: Connection, order: Order) -> None:
             if connection.poll(max(0.0, rest_until - time.monotonic())):
                 return  # only an end is said before a redrawing has begun
             connection.send_bytes(BEGUN)
-            began = time.monotonic()
+            began = time.process_time()  # what trainings have to do without
             if problem := _problem_of_redrawing(order):
                 connection.send_bytes(problem.encode())
-            ended = time.monotonic()
-            rest_until = ended + pause_after(ended - began)
+            rest_until = time.monotonic() + pause_after(time.process_time() - began)
 
 
 def pause_after(took: float) -> float:
-    """Seconds until the next redrawing may begin."""
+    """Seconds until the next redrawing may begin, after one of this processor time."""
     return max(LEAST_PAUSE, SHARE * took)
 
 
