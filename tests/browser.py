@@ -29,7 +29,15 @@ in_a_browser = [
 class Opened:
     """A page, with everything it said and asked for."""
 
-    def __init__(self, browser: Any, path: Path | str, *, width: int = 1400, scheme: Any = "light"):
+    def __init__(
+        self,
+        browser: Any,
+        path: Path | str,
+        *,
+        width: int = 1400,
+        scheme: Any = "light",
+        has_clock: bool = False,
+    ) -> None:
         self.context = browser.new_context(
             viewport={"width": width, "height": 900},
             color_scheme=scheme,
@@ -42,6 +50,8 @@ class Opened:
         self.page.on("console", lambda message: self.messages.append(message.text))
         self.page.on("pageerror", lambda error: self.messages.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
+        if has_clock:
+            self.page.clock.install()  # timers fire when a test says so, too
         self.page.goto(path.as_uri() if isinstance(path, Path) else path)
         self.page.wait_for_selector("html[data-drawn]", state="attached", timeout=30_000)
         self.page.wait_for_selector("#plot-outcomes .main-svg", state="attached")

@@ -170,7 +170,7 @@ def test_the_curve_of_the_drawer_has_every_epoch(opened: Opened, report: Path) -
     page = opened.page
     page.fill("#words", "status=completed family=transfer")
     page.click("#trial-table tbody button >> nth=1")
-    page.wait_for_function("document.querySelector('#drawer-curve').data?.length === 2")
+    page.locator("#drawer-curve .js-line").nth(1).wait_for(state="attached")
     title = str(page.locator("#drawer-title").text_content())
     epochs = read_results(report.parent).epochs
     trial = int(title.rpartition(" ")[2])

@@ -137,6 +137,20 @@ def test_the_policy_allows_exactly_the_two_scripts(html: str) -> None:
     assert policy.startswith("default-src 'none';")
     assert "unsafe-eval" not in policy
     assert "http" not in policy
+    assert "connect-src" not in policy
+    assert 'id="live"' not in html
+
+
+def test_only_the_page_of_a_running_study_may_ask_its_own_server(tmp_path: Path) -> None:
+    page = render(_read(tmp_path, Made(trials=4, epochs=4, confirm=False, state="running")))
+    reader = Reader(page)
+    policy = next(a["content"] for t, a in reader.tags if t == "meta" and "http-equiv" in a)
+    assert policy
+    assert "connect-src 'self';" in policy
+    digest = base64.b64encode(hashlib.sha256(reader.scripts[-1].encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in policy
+    assert policy.count("sha256-") == 2
+    assert "reload to see more" in reader.text
 
 
 def test_the_packed_script_is_plotly_as_installed(html: str) -> None:
@@ -420,7 +434,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     reader = Reader(html)
     assert not [tag for tag, _ in reader.tags if tag == "img"]
     assert not [attrs for _, attrs in reader.tags if any(name.startswith("on") for name in attrs)]
-    assert len(reader.scripts) == 3
+    assert len(reader.scripts) == 4  # data, curves, plotly, the page's own
     assert "could not be drawn" not in reader.text
     assert " ".join(HOSTILE.split())[:40] in reader.text
     assert "<" not in _packed(html, "packed-data")
@@ -457,8 +471,8 @@ def test_one_seed_each_is_compared_over_items_or_not_at_all(results: Results) ->
 def test_a_section_that_fails_spares_the_rest(results: Results) -> None:
     broken = results.epochs.rename(columns={"epoch": "lost"})
     text = Reader(render(replace(results, epochs=broken))).text
-    # the learning curves, what mattered, and what ails the trainings
-    assert text.count("This section could not be drawn") == 3
+    # the learning curves, what mattered, every trial (its drawer has curves), what ails trainings
+    assert text.count("This section could not be drawn") == 4
     assert "KeyError" in text
     assert "CNN wins: 97.7% test accuracy" in text
 

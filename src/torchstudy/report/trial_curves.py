@@ -29,7 +29,7 @@ def trial_curves(story: Story) -> dict[str, Any]:
     found: list[dict[str, Any] | None] = [None] * len(rows)
     keys = table[["family", "trial"]].ne(table[["family", "trial"]].shift()).any(axis=1)
     starts = np.flatnonzero(keys.to_numpy(dtype=bool))
-    ends = [*starts[1:], len(table)]
+    ends = np.append(starts[1:], len(table))[: len(starts)]
     epochs = table["epoch"].to_numpy(dtype=np.int64)
     values = _rounded(table["value"].to_numpy(dtype=np.float64), is_share=story.metric.is_share)
     most = max(FEWEST_POINTS, min(MOST_POINTS, MOST_VALUES // max(1, len(starts))))
