@@ -27,8 +27,8 @@ def trial_curves(story: Story) -> dict[str, Any]:
     numbers = zip(story.trials["family"], story.trials["trial"], strict=True)
     rows = {key: row for row, key in enumerate(numbers)}
     found: list[dict[str, Any] | None] = [None] * len(rows)
-    keys = table[["family", "trial"]].ne(table[["family", "trial"]].shift()).any(axis=1)
-    starts = np.flatnonzero(keys.to_numpy(dtype=bool))
+    trainings = table.groupby(["family", "trial"], sort=False).ngroup().to_numpy()
+    starts = np.flatnonzero(np.diff(trainings, prepend=-1))
     ends = np.append(starts[1:], len(table))[: len(starts)]
     epochs = table["epoch"].to_numpy(dtype=np.int64)
     values = _rounded(table["value"].to_numpy(dtype=np.float64), is_share=story.metric.is_share)
