@@ -32,7 +32,10 @@ def shared(browser: Any, report: Path) -> Iterator[Opened]:
 def opened(shared: Opened) -> Opened:
     """One page for many tests, with all filters cleared; opening one takes seconds."""
     shared.page.evaluate("document.querySelector('#drawer').close()")
+    shared.page.mouse.move(0, 0)  # a figure under the mouse names what is there
     shared.page.click("button[type=reset]")
+    shared.page.evaluate("() => new Promise((done) => setTimeout(done, 50))")
+    shared.page.mouse.move(0, 0)
     shared.page.wait_for_selector("#count:text-is('60 trials')")
     shared.messages.clear()
     return shared
