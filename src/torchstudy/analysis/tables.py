@@ -38,9 +38,11 @@ PREDICTION_COLUMNS: dict[str, str] = {
     "predicted": "string",
     "confidence": "float64",
     "is_correct": "boolean",
+    "calibrated": "float64",
 }
 """`evidence/<family>/predictions`: one row per item of a split, for each seed; of numbers
-`target_value` and `predicted_value` instead."""
+`target_value` and `predicted_value` instead. `calibrated` is the confidence at the temperature
+that was fitted on the select split, if there is one."""
 
 CODE_COLUMNS: dict[str, str] = {
     "split": "string",

@@ -1,9 +1,13 @@
-"""The network that a family leaves for use: `best/<family>/` in the study's folder."""
+"""The network that a family leaves for use, calibrated: `best/<family>/` in the study's folder."""
 
 from pathlib import Path
 
+import numpy as np
+
+from torchstudy.analysis.calibration import Calibration, expected_error, write_calibration
 from torchstudy.data.dataset import ImageData
 from torchstudy.execution import job as jobs
+from torchstudy.execution.exhibits import answers_path, read_answers
 from torchstudy.execution.outputs import Row, training_folder
 from torchstudy.families.base import Family
 from torchstudy.fitting import instantiate
@@ -36,4 +40,26 @@ def write_best(
         state=state,
         metrics={"trial": training.trial.number, "seed": training.seed, **metrics},
     )
+    write_calibration(folder / "best" / family.__name__, _calibration(source, data, training))
     return ""
+
+
+def _calibration(source: Path, data: ImageData, training: Training) -> Calibration | None:
+    """What a training's answers say of its confidence; None where no temperature was fitted."""
+    selected, tested = (read_answers(answers_path(source, name)) for name in ("select", "test"))
+    if not (selected and tested and "temperature" in selected and "calibrated" in tested):
+        return None
+    is_correct = tested["predicted"] == data.targets[data.splits["test"]]
+    return Calibration(
+        temperature=float(selected["temperature"]),
+        items=len(selected["predicted"]),
+        trial=training.trial.number,
+        seed=training.seed,
+        test_items=len(is_correct),
+        test_ece_before=expected_error(tested["confidence"].astype(np.float64), is_correct),
+        test_ece_after=expected_error(tested["calibrated"].astype(np.float64), is_correct),
+        test_nll_before=float(tested["nll"][0]),
+        test_nll_after=float(tested["nll"][1]),
+        select_nll_before=float(selected["nll"][0]),
+        select_nll_after=float(selected["nll"][1]),
+    )

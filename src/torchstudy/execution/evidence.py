@@ -1,19 +1,16 @@
 """What the report shows of the models: predictions and codes per item, pictures over the epochs."""
 
 import shutil
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from torchstudy.analysis.tables import PREDICTION_COLUMNS, frame, read_gallery, write_table
 from torchstudy.data.dataset import ImageData
 from torchstudy.errors import StudyError
-from torchstudy.execution.exhibits import answers_path, gallery_path
+from torchstudy.execution.exhibits import answers_path, gallery_path, read_answers
 from torchstudy.execution.outputs import Row, training_folder
 from torchstudy.files import written_aside
 from torchstudy.records import Training
@@ -40,7 +37,7 @@ def write_evidence(
     for split, trainings in shown.items():
         for training in trainings:
             path = answers_path(training_folder(folder, training.key), split)
-            answers = _answers(path)
+            answers = read_answers(path)
             if answers is None:
                 notes.append(f"{family}: {path} is damaged, so the report leaves these answers out")
                 continue
@@ -60,21 +57,6 @@ def write_evidence(
     return notes
 
 
-def _answers(path: Path) -> Arrays | None:
-    """The answers in a file, none where there is none; None if it is damaged.
-
-    numpy checks every byte against the sums in the file.
-    """
-    try:
-        # numpy leaves a path that it opened itself open where the file is damaged
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-            return {name: saved[name] for name in saved.files}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
-        return None
-
-
 def _prediction_rows(data: ImageData, split: str, seed: int, answers: Arrays) -> Iterator[Row]:
     classes = data.spec.classes
     for at, row in enumerate(_item_rows(data, split, seed)):
@@ -83,13 +65,14 @@ def _prediction_rows(data: ImageData, split: str, seed: int, answers: Arrays) ->
             target, value = float(data.targets[item]), float(answers["value"][at])
             yield {**row, "target_value": target, "predicted_value": value}
         elif "predicted" in answers:
-            guess = answers["predicted"][at]
+            guess, calibrated = answers["predicted"][at], answers.get("calibrated")
             yield {
                 **row,
                 "target": classes[data.targets[item]],
                 "predicted": classes[guess],
                 "confidence": float(answers["confidence"][at]),
                 "is_correct": bool(guess == data.targets[item]),
+                "calibrated": None if calibrated is None else float(calibrated[at]),
             }
 
 

@@ -1,5 +1,7 @@
 """What a training leaves to look at: its answers per item, codes, and pictures over the epochs."""
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from torchstudy.analysis.calibration import fitted, nll, tempered
 from torchstudy.data.spec import DataSpec
 from torchstudy.families.base import Family
 from torchstudy.files import written_aside
@@ -34,11 +37,30 @@ def write_answers(
     """Write one row per item, in the split's order, of what there is.
 
     `predicted` and `confidence` (the class and its probability), `value` (in the target's unit),
-    `code` (items, numbers). Nothing is written where a family has none of these.
+    `code` (items, numbers). Nothing is written where a family has none of these. On `select` a
+    `temperature` is fitted where there is one to find, and there and on `test` the confidence at
+    that temperature is `calibrated`; `nll` has the loss of class probabilities before and after.
     """
-    arrays = _answers(family, model, data, split)
-    if arrays:
-        _write(answers_path(folder, name), arrays)
+    answers, probabilities = _answers(family, model, data, split)
+    if probabilities is not None:
+        answers |= _calibrated(folder, probabilities, split.targets.cpu().numpy(), name)
+    if answers:
+        _write(answers_path(folder, name), answers)
+
+
+def read_answers(path: Path) -> Arrays | None:
+    """The answers in a file, none where there is none; None if it is damaged.
+
+    numpy checks every byte against the sums in the file.
+    """
+    try:
+        # numpy leaves a path that it opened itself open where the file is damaged
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            return {name: saved[name] for name in saved.files}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 def write_gallery(folder: Path, gallery: Mapping[int, Mapping[str, Tensor]]) -> None:
@@ -52,7 +74,29 @@ def write_gallery(folder: Path, gallery: Mapping[int, Mapping[str, Tensor]]) -> 
         _write(gallery_path(folder), arrays)
 
 
-def _answers(family: Family, model: nn.Module, data: DataSpec, split: Split) -> Arrays:
+def _calibrated(
+    folder: Path, probabilities: NDArray[np.float32], targets: NDArray[np.int64], name: str
+) -> Arrays:
+    """What a temperature makes of the answers on a split: it is fitted on `select` and nowhere."""
+    temperature: float | None = None
+    found: Arrays = {}
+    if name == "select" and (fit := fitted(probabilities, targets)):
+        temperature = fit.value
+        found["temperature"] = np.array(temperature)
+    elif name == "test":
+        selected = read_answers(answers_path(folder, "select")) or {}
+        temperature = float(selected["temperature"]) if "temperature" in selected else None
+    if temperature is None or not (len(targets) and np.isfinite(probabilities).all()):
+        return {}
+    losses = [nll(probabilities, targets, degrees) for degrees in (1.0, temperature)]
+    confidence = tempered(probabilities, temperature).max(axis=1)
+    return {**found, "calibrated": confidence, "nll": np.array(losses)}
+
+
+def _answers(
+    family: Family, model: nn.Module, data: DataSpec, split: Split
+) -> tuple[Arrays, NDArray[np.float32] | None]:
+    """The arrays to keep, and the probabilities (items, classes) behind them if there are any."""
     predictions, codes = [], []
     with torch.inference_mode():
         for batch in split.in_order():
@@ -66,9 +110,11 @@ def _answers(family: Family, model: nn.Module, data: DataSpec, split: Split) -> 
     if predictions and data.task == "regression":
         arrays["value"] = torch.cat(predictions).double().numpy()
     elif predictions:
-        confidence, predicted = torch.cat(predictions).max(dim=1)
+        probabilities = torch.cat(predictions)
+        confidence, predicted = probabilities.max(dim=1)
         arrays |= {"predicted": predicted.numpy(), "confidence": confidence.numpy()}
-    return arrays
+        return arrays, probabilities.float().numpy()
+    return arrays, None
 
 
 def _write(path: Path, arrays: Arrays) -> None:

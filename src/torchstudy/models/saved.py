@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from torchstudy.analysis.calibration import read_calibration, tempered
 from torchstudy.data.spec import DataSpec
 from torchstudy.errors import StudyError
 from torchstudy.failpoints import failpoint
@@ -23,6 +24,9 @@ from torchstudy.values import Value
 if TYPE_CHECKING:
     import pandas as pd
 
+WRITTEN = {"family", "config", "data"}  # in config.json
+DEEPER = ("*/", "best/*/")  # where the models lie from best/ and from a study's folder
+
 
 @dataclass(frozen=True)
 class SavedModel:
@@ -32,6 +36,7 @@ class SavedModel:
     family: Family
     data: DataSpec
     preprocessing: Preprocessing
+    temperature: float | None = None  # of class probabilities; None where there was none to fit
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -44,25 +49,29 @@ class SavedModel:
         table: "pd.DataFrame | None" = None,
         *,
         unknown: Literal["error", "other"] = "error",
+        calibrated: bool = True,
     ) -> Tensor:
         """Class probabilities (items, classes), or values (items,) in the target's own unit.
 
         `pixels` are uint8 images (items, *data.shape), with several views (items, views,
         *data.shape); `table` has the columns the model was trained with. A category that training
-        never saw is an error, or with `unknown="other"` taken as unlike all others.
+        never saw is an error, or with `unknown="other"` taken as unlike all others. Probabilities
+        are at the model's `temperature` unless `calibrated` is False; the order is the same.
         """
         with torch.inference_mode():
             found = self.family.predict(self.network, self.data, self.batch(pixels, table, unknown))
         if found is None:
             name = type(self.family).__name__
             raise StudyError(f"{name} predicts nothing; use pictures(), codes() or .network")
-        return found
+        if self.temperature is None or not calibrated:
+            return found
+        return torch.from_numpy(tempered(found.numpy(), self.temperature))
 
-    def probabilities(self, pixels: Tensor) -> Tensor:
-        """Class probabilities (items, classes) of uint8 images."""
+    def probabilities(self, pixels: Tensor, *, calibrated: bool = True) -> Tensor:
+        """Class probabilities (items, classes) of uint8 images, `calibrated` as in `predict`."""
         if self.data.task != "classification":
             raise StudyError(f"the model predicts {self.data.target}, a number: use predict()")
-        return self.predict(pixels)
+        return self.predict(pixels, calibrated=calibrated)
 
     def pictures(self, pixels: Tensor) -> dict[str, Tensor]:
         """What the model makes of uint8 images: images in [0, 1] by caption."""
@@ -162,10 +171,16 @@ def load_model(folder: str | Path, families: Sequence[type[Family]] = ()) -> Sav
     if contents["family"] not in by_name:
         raise StudyError(
             f"{folder}: the model is of family {contents['family']!r}; pass its class, as in "
-            f"load_model(folder, [{contents['family']}])"
+            f"load_model(folder, [{contents['family']}]), or to `optimize predict` the study that "
+            "declares it, as in --study studies/mine.py"
         )
-    data = DataSpec.of(contents["data"])
-    instance = instantiate(by_name[contents["family"]], contents["config"]).family
+    try:
+        data = DataSpec.of(contents["data"])
+        instance = instantiate(by_name[contents["family"]], contents["config"]).family
+    except (TypeError, AttributeError) as error:
+        raise StudyError(
+            f"{folder / 'config.json'} is damaged or of another version ({error})"
+        ) from None
     network = instance.deployed(data)
     path = folder / "model.pt"
     try:
@@ -178,18 +193,42 @@ def load_model(folder: str | Path, families: Sequence[type[Family]] = ()) -> Sav
         ) from None
     except (RuntimeError, TypeError) as error:
         raise StudyError(f"{path} does not fit: {error}") from None
-    preprocessing = instance.preprocessing(data)
-    return SavedModel(network.eval(), instance, data, preprocessing)
+    calibration = read_calibration(folder)
+    return SavedModel(
+        network=network.eval(),
+        family=instance,
+        data=data,
+        preprocessing=instance.preprocessing(data),
+        temperature=None if calibration is None else calibration.temperature,
+    )
 
 
 def _contents(folder: Path) -> dict[str, Any]:
     try:
-        contents: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    except FileNotFoundError:
-        raise StudyError(f"{folder} is not a saved model: it has no config.json") from None
+        contents = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise StudyError(_no_model(folder)) from None
+    except OSError as error:
+        raise StudyError(f"{folder} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise StudyError(
             f"{folder / 'config.json'} is damaged ({error}); `optimize run` of its study writes it "
             "again"
         ) from None
+    if not isinstance(contents, dict) or (missing := WRITTEN - contents.keys()):
+        lacks = f", as it lacks {', '.join(sorted(missing))}" if isinstance(contents, dict) else ""
+        raise StudyError(
+            f"{folder} is not a saved model: its config.json is of another kind{lacks}"
+        )
     return contents
+
+
+def _no_model(folder: Path) -> str:
+    """That a folder holds no model, and which ones below it do, if it is a study's or one up."""
+    if not folder.exists():
+        return f"{folder} is not a saved model: there is no such folder"
+    if not folder.is_dir():
+        return f"{folder} is not a saved model, which is a folder with config.json and model.pt"
+    below = sorted(path.parent for deep in DEEPER for path in folder.glob(f"{deep}config.json"))
+    hint = f"; there is {', '.join(map(str, below[:5]))}" if below else ""
+    return f"{folder} is not a saved model: it has no config.json{hint}"
