@@ -72,6 +72,7 @@ FLOORS: list[list[str]] = [
         "usage",
         "overview",
         "following",
+        "predictions",
         "spaces",
         "layers",
         "planning",

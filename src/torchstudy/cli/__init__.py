@@ -7,10 +7,10 @@ import sys
 from torchstudy.cli.app import app
 
 # in the order in which help lists the commands
-from torchstudy.cli import studies, run, results, export
+from torchstudy.cli import studies, run, results, export, predict
 # isort: on
 
-COMMANDS = (studies, run, results, export)
+COMMANDS = (studies, run, results, export, predict)
 
 
 def main() -> None:

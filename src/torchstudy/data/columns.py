@@ -61,7 +61,7 @@ def columns_of(
     names = list(table.columns)
     if unknown := [*_name_problems(names, title, target, kinds)]:
         raise DataError(_first(unknown, title))
-    kind_of = {name: kinds.get(name) or _kind(table[name]) for name in names if name != target}
+    kind_of = {name: kinds.get(name) or looks_like(table[name]) for name in names if name != target}
     chosen = {
         kind: tuple(name for name, of in kind_of.items() if of == kind)
         for kind in ("number", "category", "image")
@@ -84,7 +84,7 @@ def columns_of(
 
 def number_problems(column: "pd.Series[Any]", where: str, remedy: str) -> Iterator[str]:
     """Entries of a column of numbers that are none: text, or infinite. Missing ones are fine."""
-    if _kind(column) == "":
+    if looks_like(column) == "":
         yield f"{where} holds {_held(column)}, not numbers; {remedy}"
         return
     values = numbers_of(column)
@@ -124,7 +124,7 @@ def _name_problems(
         yield f"data: columns gives a kind to the target {target!r}; say task= instead"
 
 
-def _kind(column: "pd.Series[Any]") -> str:
+def looks_like(column: "pd.Series[Any]") -> str:
     """What a column looks like: number, category or image; empty for dates and other things."""
     import pandas as pd
 
@@ -146,7 +146,7 @@ def _kind(column: "pd.Series[Any]") -> str:
 
 
 def _task(target: "pd.Series[Any]") -> Task:
-    if _kind(target) != "number":
+    if looks_like(target) != "number":
         return "classification"
     values = numbers_of(target.dropna())
     values = values[np.isfinite(values)]
@@ -183,7 +183,7 @@ def _target_problems(
         places = np.flatnonzero(missing)
         shown = ", ".join(f"row {at + 1}" for at in places[:SHOWN])
         yield f"{where} is missing in {shown}{_more(len(places))}; complete or remove them"
-    elif _kind(target) == "":
+    elif looks_like(target) == "":
         yield f"{where} holds {_held(target)}, neither numbers nor text"
     elif target.nunique() < 2:
         yield f"{where} has one value only, {word(target.iloc[0])!r}; there is nothing to learn"

@@ -130,7 +130,7 @@ def _decode_one(
         values = fitted(image, *shape)
         seen = summary(image)
     except Exception as error:  # Pillow raises anything on damaged files, and the rest go on
-        decoded.bad[item] = BadImage(name=name, reason=_reason(error))
+        decoded.bad[item] = BadImage(name=name, reason=reason_of(error))
         return None
     decoded.hashes[item] = seen.item_hash
     decoded.thumbs[item] = seen.thumb
@@ -147,7 +147,8 @@ def _moments(values: Pixels) -> NDArray[np.uint64]:
     )
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why an image cannot be used, in one line."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image in a known format"
     return str(error).split("\n")[0] or type(error).__name__

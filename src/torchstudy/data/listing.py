@@ -79,7 +79,9 @@ class Listing:
     pixels: Callable[[], NDArray[np.uint8]] | None = None
     bad: tuple[BadImage, ...] = ()
     target: str = "class"
+    log_target: bool = False
     views: int = 1
+    image_columns: tuple[str, ...] = ()  # of a table, one per view
     rows: Rows | None = None  # None: there is nothing but images and classes
     image_names: Sequence[str] = ()  # one per image; the items' own names if left out
     paths: Sequence[str] = ()  # one per image, where each is a file of its own

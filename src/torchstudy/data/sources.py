@@ -63,6 +63,8 @@ class Scan:
             views=listing.views,
             task="regression" if listing.is_regression else "classification",
             target=listing.target,
+            image_columns=listing.image_columns,
+            log_target=listing.log_target,
             **columns,
         )
 

@@ -40,6 +40,8 @@ class DataSpec:
     number_stds: tuple[float, ...] = ()
     categories: tuple[str, ...] = ()
     category_values: tuple[tuple[str, ...], ...] = ()  # those of the training split, sorted
+    image_columns: tuple[str, ...] = ()  # of a table: one per view
+    log_target: bool = False  # whether the number to predict is the logarithm of what is meant
 
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> "DataSpec":

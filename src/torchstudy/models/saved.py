@@ -17,12 +17,17 @@ from torchstudy.families.base import Family
 from torchstudy.families.built_in import BUILT_IN
 from torchstudy.files import write_json, written_aside
 from torchstudy.fitting import instantiate
+from torchstudy.models.answering import BATCH_SIZE
+from torchstudy.models.making import generated
 from torchstudy.training.batches import Batch, Preprocessing
 from torchstudy.training.tensorfiles import Damaged, read_tensors, write_tensors
 from torchstudy.values import Value
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from torchstudy.data.decoding import Progress
+    from torchstudy.data.given import Place
 
 WRITTEN = {"family", "config", "data"}  # in config.json
 DEEPER = ("*/", "best/*/")  # where the models lie from best/ and from a study's folder
@@ -72,6 +77,33 @@ class SavedModel:
         if self.data.task != "classification":
             raise StudyError(f"the model predicts {self.data.target}, a number: use predict()")
         return self.predict(pixels, calibrated=calibrated)
+
+    def predict_files(
+        self,
+        places: "Sequence[Place]",
+        *,
+        top: int = 1,
+        batch_size: int = BATCH_SIZE,
+        calibrated: bool = True,
+        progress: "Progress | None" = None,
+    ) -> "pd.DataFrame":
+        """One row per image that the paths, folders and globs mean, decoded as in training.
+
+        Columns: `file`; `class` and `probability`, then those of the next classes up to `top`
+        (`class_2`, ...); or `value`, in the target's own unit (also of a logarithm); or
+        `reconstruction_error`. `problem` says why an image has no answer. DataError: no image.
+        """
+        from torchstudy.models.predicting import Asked, answer_files  # tensors need no Pillow
+
+        asked = Asked(
+            model=self, top=top, batch_size=batch_size, calibrated=calibrated, progress=progress
+        )
+        answer_files(asked, places)
+        return asked.table()
+
+    def samples(self, count: int, *, seed: int = 0) -> Tensor:
+        """New images, uint8 (count, channels, height, width), of a model that makes them."""
+        return generated(self, count, seed=seed)
 
     def pictures(self, pixels: Tensor) -> dict[str, Tensor]:
         """What the model makes of uint8 images: images in [0, 1] by caption."""
