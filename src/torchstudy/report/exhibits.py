@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from torchstudy.analysis import evidence
 from torchstudy.analysis.statistics import confirmed
 from torchstudy.analysis.tables import VALID, numbers
-from torchstudy.report import answer_figures, pictures
+from torchstudy.report import answer_figures, pictures, reliability
 from torchstudy.report.formats import Metric, called, counted
 from torchstudy.report.looks import look
 from torchstudy.report.sections import Content, Table
@@ -31,7 +31,7 @@ def exhibits(story: Story) -> Content:
     drawn: dict[str, go.Figure] = {}
     galleries = [one for name in story.results.families if (one := _gallery(story, name))]
     panels: list[Panel] = []
-    for make in (_codes, _truth, _confusion, _losses, _scores):
+    for make in (_codes, _truth, _confusion, _confidence, _losses, _scores):
         for name in story.results.families:
             if not (made := make(story, name)):
                 continue
@@ -172,6 +172,15 @@ def _pairs_table(pairs: pd.DataFrame) -> Table:
             for row in pairs.to_dict("records")
         ],
     )
+
+
+def _confidence(story: Story, family: str) -> Made:
+    found = reliability.believable(story, family)
+    if found is None:
+        return None
+    about, figure = found
+    panel = _panel(story, family, "confidence", "is its confidence right?")
+    return panel | {"about": about}, figure
 
 
 def _losses(story: Story, family: str) -> Made:
