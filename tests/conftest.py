@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from tests import photographs
 from tests.command import optimize, write_study
 
 from torchstudy.data.dataset import ImageData, prepare
@@ -65,6 +66,26 @@ def finished_study(_finished_study: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     """The current folder, in which the study `tiny` has been run; it must be left as it is."""
     monkeypatch.chdir(_finished_study)
     return _finished_study
+
+
+@pytest.fixture(scope="session")
+def _photo_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photo")
+    photographs.write_photographs(folder / "photos")
+    (folder / "studies").mkdir()
+    (folder / "studies" / "photos.py").write_text(photographs.STUDY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        ended = optimize("run", "photos", "--executor", "inline")
+    assert ended.exit_code == 0, ended.stderr
+    return folder
+
+
+@pytest.fixture
+def photo_study(_photo_study: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, in which the study `photos` has been run; it must be left as it is."""
+    monkeypatch.chdir(_photo_study)
+    return _photo_study
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from torchstudy.report.formats import Metric, counted
 from torchstudy.report.looks import Look
 from torchstudy.report.story import Story
 
-SMALLEST, LARGEST = 5.0, 16.0  # pixels of a mark, of a bin with hardly any and with all items
+SMALLEST, LARGEST = 5.0, 20.0  # pixels of a mark, of a bin with hardly any and with all items
 SAME = 0.0005  # half a tenth of a point: written as nothing
 SHARE = Metric(name="accuracy")
 
@@ -75,15 +75,12 @@ def reliable(
                 name=name,
                 x=list(table["confidence"]),
                 y=list(table["accuracy"]),
-                mode="lines+markers",
-                line={
-                    "color": colors[name],
-                    "width": 1.5,
-                    "dash": "dot" if name == "before" else "solid",
-                },
+                mode="markers",  # lines would lead the eye through bins of one or two items
                 marker={
                     "symbol": symbols[name],
                     "color": colors[name],
+                    "opacity": 0.9,
+                    "line": {"width": 1.5 if name == "before" else 0},
                     "size": list(SMALLEST + (LARGEST - SMALLEST) * np.sqrt(shares)),
                 },
                 hoverinfo="text",
@@ -114,8 +111,9 @@ def _leaning(gap: float) -> str:
     """How far the mean confidence lies above the accuracy, in words."""
     if abs(gap) < SAME:
         return "Its confidence is right on average"
-    points = SHARE.difference(abs(gap))
-    return f"Its confidence is {points} too {'high' if gap > 0 else 'low'} on average"
+    points = f"{100 * abs(gap):.1f}"
+    unit = "point" if points == "1.0" else "points"
+    return f"Its confidence is {points} {unit} too {'high' if gap > 0 else 'low'} on average"
 
 
 def _unfitted(story: Story, family: str) -> tuple[list[str], None] | None:
