@@ -116,6 +116,7 @@ def test_without_a_temperature_there_is_no_calibrated_confidence(
     data: ImageData, tmp_path: Path
 ) -> None:
     job = _trained(data, tmp_path / "run")
+    run_job(job)  # again, now that there are answers on select
     answers_path(job.folder, "select").write_bytes(b"damaged")
     _test(job)
     tested = read_answers(answers_path(job.folder, "test"))
