@@ -75,6 +75,18 @@ def test_the_temperature_is_the_most_likely_one() -> None:
         )
 
 
+def test_many_probabilities_are_computed_with_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    probabilities, targets = _simulated(1_003, factor=2.0)
+    whole, scaled = fitted(probabilities, targets), tempered(probabilities, 2.0)
+    monkeypatch.setattr(calibration, "BLOCK", 5 * 100)
+    parts = fitted(probabilities, targets)
+    assert whole is not None
+    assert parts is not None
+    assert parts.value == pytest.approx(whole.value, rel=1e-6)
+    assert parts.nll_after == pytest.approx(whole.nll_after, rel=1e-9)
+    assert (tempered(probabilities, 2.0) == scaled).all()
+
+
 def test_confidence_is_right_after_the_temperature_on_items_it_was_not_fitted_on() -> None:
     found = fitted(*_simulated(5_000, factor=2.0))
     assert found is not None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchstudy.data.decoding import Progress
-    from torchstudy.models.predicting import Asked
+    from torchstudy.models.predicting import Asked, Keep
     from torchstudy.models.saved import SavedModel
 
 WAYS = ("images", "--table", "--samples")
@@ -235,7 +235,7 @@ def _write_samples(model: "SavedModel", request: Request) -> None:
     _show(found, model, shape, None)
 
 
-def _keeper(asked: "Asked", out: Path, places: dict[str, Path]) -> Any:
+def _keeper(asked: "Asked", out: Path, places: dict[str, Path]) -> "Keep":
     """Writes what becomes of every image below `out`, where the image lies below all of them."""
     from torchstudy.models.making import write_png
 
