@@ -49,7 +49,7 @@ class Deployed(nn.Module):
         self.network = saved.network.eval().requires_grad_(False)
         self.family, self.data = saved.family, saved.data
         self._preprocessing = saved.preprocessing
-        self.temperature: float | None = getattr(saved, "temperature", None)
+        self.temperature: float | None = saved.temperature
         self.gives = gives(saved)
         self.takes = tuple(_takes(saved))
         statistics = saved.preprocessing.mean, saved.preprocessing.std
