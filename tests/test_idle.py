@@ -121,7 +121,7 @@ def test_a_run_counts_how_long_its_worker_waited_for_late_answers(
     assert after.computing >= before.computing + DELAY - SLACK
     assert after.busy > before.busy
     assert after.busy + after.waiting < time.monotonic() - began  # there is one worker
-    assert results.trials["origin"].tolist() == ["recipe", "sobol", "sobol"]
+    assert results.trials["origin"].tolist() == ["recipe", "near", "sobol"]
 
 
 def test_a_run_with_nothing_left_to_train_says_and_changes_nothing(tmp_path: Path) -> None:

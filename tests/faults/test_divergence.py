@@ -87,7 +87,7 @@ def test_a_study_in_which_every_trial_diverges_comes_to_an_end_and_the_model_see
     )
     results = run_inline(study, tmp_path)
     assert results.trials["status"].tolist() == ["diverged"] * 6
-    assert set(results.trials["origin"]) <= {"recipe", "sobol", "random"}
+    assert set(results.trials["origin"]) <= {"recipe", "near", "sobol", "random"}
     assert results.trials["reason"].unique().tolist() == [
         "validation own was not finite in epoch 1, first seen in the metric itself: what every "
         "layer gave was finite"
