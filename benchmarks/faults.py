@@ -38,7 +38,7 @@ from tests.command import write_study
 from tests.faults.killing import ONE_THREAD, Killer, killer
 
 from torchstudy.failpoints import POINTS, VARIABLE, failpoint
-from torchstudy.records import CLOCK_COLUMNS
+from torchstudy.schemas import CLOCK_COLUMNS
 
 # Seconds for all to end whose coordinator has died. A worker needs 0.1; a forkserver that is still
 # importing torch comes to know of it afterwards: 10.6 s where 11 processes shared 2 cores.

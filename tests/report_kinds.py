@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tests.report_data import START
 
 from torchstudy.analysis.tables import PREDICTION_COLUMNS, frame, write_table
-from torchstudy.records import CONFIRMATION_COLUMNS, EPOCH_COLUMNS, TRIAL_COLUMNS
+from torchstudy.schemas import CONFIRMATION_COLUMNS, EPOCH_COLUMNS, TRIAL_COLUMNS
 from torchstudy.seeds import derive
 
 Row = dict[str, Any]

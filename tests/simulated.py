@@ -17,7 +17,7 @@ import pandas as pd
 
 from torchstudy.analysis.tables import Results, frame
 from torchstudy.domains import Choice, Float, Int
-from torchstudy.records import CONFIRMATION_COLUMNS, EPOCH_COLUMNS, TRIAL_COLUMNS
+from torchstudy.schemas import CONFIRMATION_COLUMNS, EPOCH_COLUMNS, TRIAL_COLUMNS
 from torchstudy.space import Config, SearchSpace
 
 RUNGS = (3, 9, 27)

@@ -20,6 +20,7 @@ FLOORS: list[list[str]] = [
         "narrowing",
         "pareto",
         "records",
+        "schemas",
         "seeds",
         "failpoints",
         "files",

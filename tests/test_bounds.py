@@ -17,9 +17,10 @@ from torchstudy.errors import StudyError
 from torchstudy.execution.confirm import candidates, chosen_number
 from torchstudy.overview import summary_lines
 from torchstudy.quiet import quiet_ax
-from torchstudy.records import TRIAL_COLUMNS, Bound, Objective, Training
+from torchstudy.records import Bound, Objective, Training
 from torchstudy.report.bounds import within
 from torchstudy.report.story import Story
+from torchstudy.schemas import TRIAL_COLUMNS
 from torchstudy.search.proposer import decide
 from torchstudy.search.questions import Question
 from torchstudy.search.rungs import ladder_for, without_rungs

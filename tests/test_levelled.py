@@ -9,7 +9,8 @@ from tests.simulated import simulated
 
 from torchstudy.analysis.levelled import levelled, normal_scores, scale_of
 from torchstudy.analysis.tables import Results, frame
-from torchstudy.records import EPOCH_COLUMNS, TRIAL_COLUMNS, Objective
+from torchstudy.records import Objective
+from torchstudy.schemas import EPOCH_COLUMNS, TRIAL_COLUMNS
 
 MOST = Objective(metric="accuracy", direction="maximize")
 

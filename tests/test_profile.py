@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from tests.report_data import IDLE, PARTS, Made, write_study
 
-from torchstudy import records
+from torchstudy import records, schemas
 from torchstudy.analysis.profile import SHARE_COLUMNS, TIMES, precisions, time_shares, waiting
 from torchstudy.analysis.tables import Results, frame, read_results, write_table
 from torchstudy.report.formats import ABSENT
@@ -36,9 +36,9 @@ def _results(
 ) -> Results:
     objective = {"metric": "accuracy", "direction": "maximize"}
     return Results(
-        trials=frame(trials, records.TRIAL_COLUMNS),
-        epochs=frame(epochs, records.EPOCH_COLUMNS),
-        confirmation=frame(confirmation, records.CONFIRMATION_COLUMNS),
+        trials=frame(trials, schemas.TRIAL_COLUMNS),
+        epochs=frame(epochs, schemas.EPOCH_COLUMNS),
+        confirmation=frame(confirmation, schemas.CONFIRMATION_COLUMNS),
         summary={"study": "made", "objective": objective, "families": {"MLP": {}}, **summary},
         predictions={},
         folder=Path("nowhere"),

@@ -4,18 +4,13 @@ import math
 import pandas as pd
 import pytest
 
-from torchstudy.records import (
+from torchstudy.records import Epoch, Objective, Outcome, Status, Training, Trial
+from torchstudy.schemas import (
     CLOCK_COLUMNS,
     CONFIRMATION_COLUMNS,
     EPOCH_COLUMNS,
     PROPOSAL_COLUMNS,
     TRIAL_COLUMNS,
-    Epoch,
-    Objective,
-    Outcome,
-    Status,
-    Training,
-    Trial,
 )
 
 ACCURACY = Objective(metric="accuracy", direction="maximize")
@@ -144,6 +139,6 @@ def test_clock_columns_exist_and_times_are_in_utc() -> None:
     every = {**TRIAL_COLUMNS, **EPOCH_COLUMNS, **CONFIRMATION_COLUMNS, **PROPOSAL_COLUMNS}
     assert set(CLOCK_COLUMNS) <= set(every)
     times = {name for name, kind in every.items() if kind.startswith("datetime")}
-    assert times == {"started", "finished", "decided"}
+    assert times == {"started", "finished", "decided", "tested"}
     assert {every[name] for name in times} == {"datetime64[us, UTC]"}
     assert times <= set(CLOCK_COLUMNS)

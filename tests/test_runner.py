@@ -23,7 +23,8 @@ from torchstudy.families.base import Family, family
 from torchstudy.families.cnn import CNN
 from torchstudy.models.saved import load_model
 from torchstudy.quiet import quiet_ax
-from torchstudy.records import CLOCK_COLUMNS, Epoch, Outcome
+from torchstudy.records import Epoch, Outcome
+from torchstudy.schemas import CLOCK_COLUMNS
 from torchstudy.study import Study
 
 

@@ -15,7 +15,8 @@ from pandas.testing import assert_frame_equal
 from torchstudy import spreadsheets
 from torchstudy.analysis.tables import frame
 from torchstudy.execution.epochs import epoch_table
-from torchstudy.records import EPOCH_COLUMNS, PARTS, SECONDS, Epoch, TrainingKey
+from torchstudy.records import PARTS, SECONDS, Epoch, TrainingKey
+from torchstudy.schemas import EPOCH_COLUMNS
 
 KINDS = {  # what a family measures
     "CNN": {"accuracy": 0.5},

@@ -11,13 +11,13 @@ from tests.report_data import Made, write_study
 
 from torchstudy.analysis.searching import by_origin, epochs_spent, expectations, inside, outlook
 from torchstudy.analysis.tables import Results, frame, read_results
-from torchstudy.records import PROPOSAL_COLUMNS
 from torchstudy.report import page
 from torchstudy.report.formats import Metric
 from torchstudy.report.page import render
 from torchstudy.report.searching import searching
 from torchstudy.report.sentences import room
 from torchstudy.report.story import Story
+from torchstudy.schemas import PROPOSAL_COLUMNS
 
 
 @pytest.fixture(scope="module")

@@ -22,13 +22,8 @@ from torchstudy.analysis.tables import (
     write_table,
 )
 from torchstudy.errors import StudyError
-from torchstudy.records import (
-    CONFIRMATION_COLUMNS,
-    EPOCH_COLUMNS,
-    LATER_COLUMNS,
-    TRIAL_COLUMNS,
-    Objective,
-)
+from torchstudy.records import Objective
+from torchstudy.schemas import CONFIRMATION_COLUMNS, EPOCH_COLUMNS, LATER_COLUMNS, TRIAL_COLUMNS
 
 ACCURACY = Objective(metric="accuracy", direction="maximize")
 SCHEMAS = [TRIAL_COLUMNS, EPOCH_COLUMNS, CONFIRMATION_COLUMNS]

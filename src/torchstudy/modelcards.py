@@ -12,6 +12,7 @@ from torchstudy.families.heads import Neighbours
 from torchstudy.models.card import Facts, plain
 from torchstudy.records import COUNTS, Training
 from torchstudy.report.formats import Metric, counted, duration, joined, metric_of
+from torchstudy.report.searching import ORIGINS
 
 if TYPE_CHECKING:
     from torchstudy.execution.refit import Refit
@@ -116,8 +117,8 @@ def _obtained(origin: Origin) -> Iterator[str]:
     budget = summary["budget"]
     yield (
         f"Trial {training.key.number} of {counted(len(own), 'configuration')} of "
-        f"{plain(family)} that were tried in {duration(spent)} of training, proposed as "
-        f"'{training.trial.origin}'; a full training has "
+        f"{plain(family)} that were tried in {duration(spent)} of training, "
+        f"{ORIGINS.get(training.trial.origin, training.trial.origin)}; a full training has "
         f"{counted(int(budget['epochs']), 'epoch')}. Seed of the study: {summary['seed']}."
     )
     if origin.refit is None:

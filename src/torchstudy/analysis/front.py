@@ -7,7 +7,8 @@ import pandas as pd
 
 from torchstudy.analysis.tables import CONFIG, Results, numbers, shortfalls, usable_values
 from torchstudy.pareto import on_front
-from torchstudy.records import COSTS, FRONT_COLUMNS, Bound, Objective, Status
+from torchstudy.records import COSTS, Bound, Objective, Status
+from torchstudy.schemas import FRONT_COLUMNS
 
 
 def front_table(

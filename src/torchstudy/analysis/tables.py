@@ -14,17 +14,13 @@ import pandas as pd
 
 from torchstudy.errors import StudyError
 from torchstudy.files import written_aside
-from torchstudy.records import (
+from torchstudy.records import Bound, Objective, Status, bounds_in, objectives_in
+from torchstudy.schemas import (
     CONFIRMATION_COLUMNS,
     EPOCH_COLUMNS,
     LATER_COLUMNS,
     PROPOSAL_COLUMNS,
     TRIAL_COLUMNS,
-    Bound,
-    Objective,
-    Status,
-    bounds_in,
-    objectives_in,
 )
 from torchstudy.spreadsheets import as_csv
 from torchstudy.visible import storable

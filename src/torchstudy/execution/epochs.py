@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torchstudy.records import EPOCH_COLUMNS, SECONDS, TrainingKey
+from torchstudy.records import SECONDS, TrainingKey
+from torchstudy.schemas import EPOCH_COLUMNS
 from torchstudy.visible import storable
 
 if TYPE_CHECKING:

@@ -19,11 +19,7 @@ from torchstudy.execution.proposals import proposal_rows
 from torchstudy.failpoints import failpoint
 from torchstudy.files import write_json
 from torchstudy.records import (
-    CONFIRMATION_COLUMNS,
     COSTS,
-    PROPOSAL_COLUMNS,
-    READING_COLUMNS,
-    TRIAL_COLUMNS,
     Bound,
     Epoch,
     Objective,
@@ -33,6 +29,12 @@ from torchstudy.records import (
     TrainingKey,
     bounds_in,
     objectives_in,
+)
+from torchstudy.schemas import (
+    CONFIRMATION_COLUMNS,
+    PROPOSAL_COLUMNS,
+    READING_COLUMNS,
+    TRIAL_COLUMNS,
 )
 
 if TYPE_CHECKING:

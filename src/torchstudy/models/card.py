@@ -105,13 +105,17 @@ def _pixels(data: DataSpec) -> str:
     return f"{data.height} x {data.width} {colours} pixels"
 
 
+def _order(data: DataSpec) -> str:
+    return ", in the order red, green, blue" if data.channels == 3 else ""
+
+
 def _interface(deployed: Deployed) -> Iterator[str]:
     """Inputs and output of the program and of ONNX."""
     data = deployed.data
     views = f"{data.views}, " if data.views > 1 else ""
     said = {
         "images": f"`images`: uint8 (items, {views}{data.channels}, {data.height}, {data.width}), "
-        "bytes as in the files, in the order red, green, blue. Scaling to [0, 1], mean and spread "
+        f"bytes as in the files{_order(data)}. Scaling to [0, 1], mean and spread "
         "are inside the network. `predict.py` shows how a file is read: upright, what is "
         "transparent on white, short side scaled to size (bilinear), centre cut out.",
         "numbers": "`numbers`: float64 (items, columns) in the columns' own units, NaN where one "

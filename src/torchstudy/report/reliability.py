@@ -75,6 +75,7 @@ def reliable(
                 name=name,
                 x=list(table["confidence"]),
                 y=list(table["accuracy"]),
+                cliponaxis=False,  # most confidence is at the edge
                 mode="markers",  # lines would lead the eye through bins of one or two items
                 marker={
                     "symbol": symbols[name],
