@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.report_data import Made, write_study
 from tests.simulated import simulated, together
@@ -14,11 +15,16 @@ from torchstudy.analysis.tables import Results, read_results
 from torchstudy.report import mattered, page
 from torchstudy.report.figures import drawable
 from torchstudy.report.formats import ABSENT
+from torchstudy.report.packing import packed_json
 from torchstudy.report.page import render
 from torchstudy.report.sections import Content
 from torchstudy.report.story import Story
 
 MATTERS = ("learning_rate", "weight_decay")
+NUMBERS = (
+    *("width", "depth", "batch_size", "dropout", "label_smoothing"),
+    *("learning_rate", "weight_decay"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +224,19 @@ def test_figures_are_json(content: Content) -> None:
     for figure in content.figures.values():
         text = json.dumps(drawable(figure), default=list)
         assert "NaN" not in text
+
+
+@pytest.mark.parametrize("size", [50, 90, 110])
+def test_where_an_interval_would_need_more_trials_every_share_is_possible(size: int) -> None:
+    """So many hyperparameters matter that the model takes all the trials there are."""
+    found = simulated(0, trials=size, is_adaptive=False)
+    values = {name: found.trials[f"config.{name}"].astype("float64") for name in NUMBERS}
+    logs = {name: np.log(values[name]) for name in ("width", "batch_size", "learning_rate")}
+    score = logs["width"] * values["depth"] + logs["batch_size"] * values["dropout"]
+    score += 2 * values["label_smoothing"] * logs["learning_rate"]
+    score += np.log(values["weight_decay"])
+    found.trials["best_valid_accuracy"] = 0.5 + 0.01 * score
+    known = importance(found).dropna(subset="importance")
+    assert known[["low", "high", "floor"]].stack().between(0, 1).all()
+    assert (known["low"].eq(0) & known["high"].eq(1)).any()
+    packed_json([drawable(figure) for figure in mattered.mattered(Story(found)).figures.values()])

@@ -242,7 +242,7 @@ def test_short_times_and_small_shares_are_written_for_people() -> None:
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_neighbouring_parts_differ_for_all_eyes_and_numbers_can_be_read(theme: int) -> None:
-    css = (Path(page.__file__).parent / "style.css").read_text()
+    css = (Path(page.__file__).parent / "assets" / "style.css").read_text()
     found = re.findall(r"--(on-part|part-\w+): light-dark\((#\w{6}), (#\w{6})\)", css)
     colors = {name: _linear(pair[theme]) for name, *pair in found}
     own = [colors[f"part-{part}"] for part in TIMES]

@@ -272,11 +272,14 @@ def _floor(
     rest = [name for name in names if name not in risen] or list(names)
     found = shares(shuffled, design, frozenset(risen), rest)
     found = found[np.isfinite(found).all(axis=1)]
-    return float(np.quantile(found.max(axis=0), FLOOR)) if len(found) else np.inf
+    return min(1.0, float(np.quantile(found.max(axis=0), FLOOR))) if len(found) else 1.0
 
 
 def _errors(design: Design, scores: Array, risen: Sequence[str], names: Sequence[str]) -> Array:
-    """Half the widths of 95% intervals: a jackknife over groups of trials, and Student's t."""
+    """Half the widths of 95% intervals: a jackknife over groups of trials, and Student's t.
+
+    Infinite where too few trials are left without a group: then any share is possible.
+    """
     groups = min(GROUPS, len(scores))
     parts = [
         moments_of(design.columns[start::groups], scores[start::groups, None])
@@ -288,7 +291,8 @@ def _errors(design: Design, scores: Array, risen: Sequence[str], names: Sequence
     )
     spread = found - found.mean(axis=1, keepdims=True)
     error = np.sqrt((groups - 1) / groups * (spread**2).sum(axis=1))
-    return np.asarray(stats.t.ppf((1 + LEVEL) / 2, groups - 1) * error)
+    half = np.asarray(stats.t.ppf((1 + LEVEL) / 2, groups - 1) * error)
+    return np.where(np.isfinite(half), half, np.inf)
 
 
 def _pairs(one: Term, other: Term) -> bool:

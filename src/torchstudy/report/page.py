@@ -29,13 +29,14 @@ from torchstudy.report.story import Story
 from torchstudy.visible import visible
 
 HERE = Path(__file__).parent
+ASSETS = HERE / "assets"
 SCRIPTS = ("filtering.js", "parallel.js", "drawer.js", "script.js")
 LIVE = "live.js"  # only where there may be a newer page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """One section: its anchor (also the name of its macro), its words, and what fills it."""
+    """One section: its anchor (also the name of its template), its words, and what fills it."""
 
     anchor: str
     nav: str
@@ -117,13 +118,13 @@ def render(results: Results) -> str:
     curves = data.pop("curves", None)  # unpacked when the first drawer opens, not before
     return (
         _templates()
-        .get_template("template.html")
+        .get_template("page.html")
         .render(
             study=str(results.summary["study"]),
             sections=list(zip(shown, bodies, strict=True)),
             policy=policy([script, plotly], asks_its_server=is_live),
             is_live=is_live,
-            style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+            style=Markup((ASSETS / "style.css").read_text(encoding="utf-8")),
             script=Markup(script),
             packed_plotly=packed_plotly(),
             packed_data=packed_json({**data, "figures": figures}),
@@ -144,7 +145,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 def page_script(*, is_live: bool = False) -> str:
     """The page's own script: what it is made of, then what starts it."""
     names = (*SCRIPTS, LIVE) if is_live else SCRIPTS
-    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
+    return "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
 
 
 @functools.cache
@@ -154,14 +155,15 @@ def packed_plotly() -> str:
 
 
 def _body(section: Section, story: Story, figures: dict[str, Any], data: dict[str, Any]) -> Markup:
-    macros: Any = _templates().get_template("sections.html").module
+    template: Any = _templates().get_template(f"{section.anchor}.html").module
     try:
         content = section.content(story)
-        body = getattr(macros, section.anchor)(content.context, section.title)
+        body = template.section(content.context, section.title)
         drawn = {name: drawable(figure) for name, figure in content.figures.items()}
         packed_json([drawn, content.data])
     except Exception as error:  # shown in the section's place
-        return Markup(macros.broken(section, f"{type(error).__name__}: {error}"))
+        parts: Any = _templates().get_template("parts.html").module
+        return Markup(parts.broken(section, f"{type(error).__name__}: {error}"))
     figures.update(drawn)
     data.update(content.data)
     return Markup(body)
@@ -175,7 +177,7 @@ def _harmless(value: Any) -> Any:
 @functools.cache
 def _templates() -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
         finalize=_harmless,
         undefined=jinja2.StrictUndefined,
