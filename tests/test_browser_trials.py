@@ -185,34 +185,48 @@ def test_the_curve_of_the_drawer_has_every_epoch(opened: Opened, report: Path) -
     assert drawn == pytest.approx(errors, abs=6e-6)
 
 
-def test_a_point_and_a_line_open_their_trial_by_mouse(opened: Opened) -> None:
+def _on_line(opened: Opened, selector: str) -> tuple[float, float]:
+    x, y = opened.page.evaluate(
+        """(selector) => {
+            const line = document.querySelector(selector);
+            const at = line.getPointAtLength(line.getTotalLength() * 0.05);
+            const box = line.ownerSVGElement.getBoundingClientRect();
+            return [box.left + at.x, box.top + at.y];
+        }""",
+        selector,
+    )
+    return x, y
+
+
+def _open_by_mouse(opened: Opened, selector: str) -> None:
+    """Click until the drawer opens: while a filter draws a figure again, marks still move."""
+    page = opened.page
+    for _ in range(10):
+        is_point = "point" in selector
+        x, y = _middle(opened, f"{selector} >> nth=-1") if is_point else _on_line(opened, selector)
+        page.mouse.move(0, 0)
+        page.mouse.move(x, y)
+        page.wait_for_timeout(100)  # plotly looks for what is under the mouse now and then
+        page.mouse.click(x, y)
+        page.wait_for_timeout(100)
+        if page.locator("#drawer[open]").count():
+            return
+    pytest.fail(f"no click on {selector} opened the drawer")
+
+
+@pytest.mark.parametrize("selector", ["#plot-cost .point", "#parallel-0 .line.best"])
+def test_a_point_and_a_line_open_their_trial_by_mouse(opened: Opened, selector: str) -> None:
     page = opened.page
     page.fill("#words", "family=cnn width>=50 status=completed")
-    for selector in ("#plot-cost .point", "#parallel-0 .line.best"):
-        page.locator(selector).last.scroll_into_view_if_needed()
-        page.evaluate(
-            "(s) => document.querySelector(s).closest('.card').scrollIntoView({block: 'center'})",
-            selector,
-        )
-        if "point" in selector:
-            page.mouse.move(*_middle(opened, f"{selector} >> nth=-1"))
-            page.mouse.click(*_middle(opened, f"{selector} >> nth=-1"))
-        else:
-            x, y = page.evaluate(
-                """(selector) => {
-                    const line = document.querySelector(selector);
-                    const at = line.getPointAtLength(line.getTotalLength() * 0.05);
-                    const box = line.ownerSVGElement.getBoundingClientRect();
-                    return [box.left + at.x, box.top + at.y];
-                }""",
-                selector,
-            )
-            page.mouse.move(x, y)
-            page.mouse.click(x, y)
-        page.wait_for_selector("#drawer[open]")
-        assert str(page.locator("#drawer-title").text_content()).startswith("CNN, trial ")
-        page.keyboard.press("Escape")
-        assert page.evaluate("document.activeElement.type") == "range"
+    page.locator(selector).last.scroll_into_view_if_needed()
+    page.evaluate(
+        "(s) => document.querySelector(s).closest('.card').scrollIntoView({block: 'center'})",
+        selector,
+    )
+    _open_by_mouse(opened, selector)
+    assert str(page.locator("#drawer-title").text_content()).startswith("CNN, trial ")
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.type") == "range"
 
 
 @pytest.mark.parametrize("plot", ["plot-cost", "parallel-1"])

@@ -27,7 +27,7 @@ from torchstudy.report.story import Story
 
 ACCURACY = Metric(name="accuracy")
 LOSS = Metric(name="loss")
-FIGURES = {"forest", "spent", "curves", "fewer", "cost", "outcomes"}
+FIGURES = {"forest", "spent", "curves", "fewer", "cost", "outcomes", "trial-curve"}
 
 
 @pytest.fixture(scope="module")

@@ -110,7 +110,11 @@ def test_ctrl_c_ends_it_well(finished_study: Path, is_terminal: bool) -> None:
     """A process of its own, which loads the command."""
     ours, theirs = pty.openpty() if is_terminal else os.pipe()
     command = [sys.executable, "-m", "torchstudy.cli", "status", "tiny", "--watch", "--every", "1"]
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:  # a job in the background is started with SIGINT ignored, and so is what it starts
+        process = subprocess.Popen(command, stdout=theirs, stderr=theirs)
+    finally:
+        signal.signal(signal.SIGINT, before)
     os.close(theirs)
     shown, until = "", time.monotonic() + 60
     while "finished" not in shown or "CNN" not in shown:
@@ -118,5 +122,8 @@ def test_ctrl_c_ends_it_well(finished_study: Path, is_terminal: bool) -> None:
         if select.select([ours], [], [], 1)[0]:
             shown += os.read(ours, 4096).decode()
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
-    os.close(ours)
+    try:
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        os.close(ours)

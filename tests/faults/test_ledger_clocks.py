@@ -26,6 +26,7 @@ STAMPS = {
     "data/cachefolder.py: time.time",
     "execution/database.py: datetime.now",
     "execution/integrity.py: datetime.now",
+    "following.py: datetime.now",
     "training/together/epoch.py: datetime.now",
     "training/trainer.py: datetime.now",
 }
