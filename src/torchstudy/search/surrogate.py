@@ -59,7 +59,6 @@ class Surrogate:
         warp, trials, data = _observations(question, features, cube.axes)
         process = Process.seeing(data, fitted(data.chosen(_telling(data, MOST_FITTED))))
         reached, _ = process.predicted(data.features, data.times)
-        rows = np.arange(len(trials))
         is_pending = [trial.state == "pending" for trial in question.tried]
         return cls(
             cube=cube,
@@ -67,7 +66,7 @@ class Surrogate:
             sign=question.objective.sign,
             warp=warp,
             process=process,
-            doubt=Doubt(new=_doubt(process, trials), begun=_doubt(process, rows)),
+            doubt=_doubts(process, trials),
             best=float(reached.max()),
             costs=_costs(question.tried, features),
             pending=points[np.array(is_pending, dtype=bool)],
@@ -219,13 +218,21 @@ def _telling(data: Data, most: int) -> NDArray[np.intp]:
     return np.sort(np.concatenate([rest[order[: most - most // 2]], newest]))
 
 
-def _doubt(process: Process, groups: NDArray[np.intp]) -> float:
-    """The error at the last epoch when its whole group is held out, in standard deviations.
+def _doubts(process: Process, trials: NDArray[np.intp]) -> Doubt:
+    """From the errors at the last epoch when a whole trial, or its end alone, is held out."""
+    ends, inverse = np.flatnonzero(process.data.times == 1.0), process.inverse()
+    alone = np.arange(len(trials))
+    return Doubt(
+        new=_doubt(process.held_out(trials, ends, inverse)),
+        begun=_doubt(process.held_out(alone, ends, inverse)),
+    )
+
+
+def _doubt(errors: Array) -> float:
+    """The size of standardised errors.
 
     Shrunk to 1 as if as many trials as `FEWEST_ENDS` had been predicted just so.
     """
-    ends = np.flatnonzero(process.data.times == 1.0)
-    errors = process.held_out(groups, ends)
     return math.sqrt((FEWEST_ENDS + float(errors @ errors)) / (FEWEST_ENDS + len(errors)))
 
 
