@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from torchstudy.analysis.tables import Results, numbers
+from torchstudy.analysis.tables import Results, chosen_trainings, numbers
 from torchstudy.records import COUNTS, Status
 
 Array = npt.NDArray[np.float64]
@@ -207,11 +207,10 @@ def seed_interval(scores: Array) -> Interval:
 
 def confirmed(results: Results, family: str) -> pd.DataFrame:
     """The completed fresh trainings of the family's chosen configuration that have a test score."""
-    table = results.confirmation
-    is_own = (table["family"] == family) & table["chosen"].fillna(False).astype(bool)
+    table = chosen_trainings(results, family)
     is_done = table["status"] == Status.COMPLETED.value
     has_score = numbers(table, f"test_{results.objective.metric}").notna()
-    return table[is_own.fillna(False).astype(bool) & is_done.fillna(False).astype(bool) & has_score]
+    return table[is_done.fillna(False).astype(bool) & has_score]
 
 
 def scores_on_test(results: Results, family: str) -> Array:

@@ -210,16 +210,21 @@ def best_trials(results: Results) -> pd.DataFrame:
     return _described(rows)
 
 
+def chosen_trainings(results: Results, family: str) -> pd.DataFrame:
+    """The fresh trainings of the configuration of a family that confirmation chose."""
+    table = results.confirmation
+    is_own = table["family"].eq(family).fillna(False).astype(bool)
+    return table[is_own & table["chosen"].fillna(False).astype(bool)]
+
+
 def selected_trials(results: Results) -> pd.DataFrame:
     """As `best_trials`, with the configuration that confirmation chose where there is one."""
-    table = results.confirmation
-    chosen = table[table["chosen"].fillna(False).astype(bool)]
     best = best_trials(results).set_index("family", drop=False)
     scored = results.trials.assign(value=results.values)
     rows = []
     for family in results.families:
         own = scored[scored["family"] == family]
-        picked = chosen.loc[chosen["family"] == family, "trial"]
+        picked = chosen_trainings(results, family)["trial"]
         match = own[own["trial"] == picked.iloc[0]] if len(picked) else own.iloc[:0]
         if len(match):
             rows.append(_trial_row(family, match.iloc[0], own))

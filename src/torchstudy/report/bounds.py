@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from torchstudy.analysis.tables import VALID, numbers, shortfalls
+from torchstudy.analysis.tables import VALID, chosen_trainings, numbers, shortfalls
 from torchstudy.records import Bound, Status
 from torchstudy.report.formats import Metric, called, counted, joined
 from torchstudy.report.story import Story
@@ -56,8 +56,7 @@ def _values(trial: "pd.Series[float]", bounds: list[Bound]) -> str:
 
 def _on_test(story: Story, family: str) -> Iterator[str]:
     """What the chosen configuration's fresh seeds have of each bounded metric on test."""
-    table = story.results.confirmation
-    chosen = table[table["family"].eq(family) & table["chosen"].fillna(False).astype(bool)]
+    chosen = chosen_trainings(story.results, family)
     for bound in story.results.bounds:
         values = numbers(chosen, f"test_{bound.metric}").dropna()
         if values.empty:
