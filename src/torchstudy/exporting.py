@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchstudy.analysis.calibration import FILE as CALIBRATION
 from torchstudy.analysis.tables import Results, read_results, shortfalls
 from torchstudy.errors import DataError, StudyError
 from torchstudy.modelcards import Origin, facts_of, model_metrics
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 PROBED = 64  # items that every format is asked about
 SAME_DATA = ("fingerprint", "shape", "views", "numbers", "categories")
-CALIBRATION = "calibration.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

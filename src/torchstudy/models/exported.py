@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from torchstudy.analysis.calibration import FILE as CALIBRATION
 from torchstudy.errors import RunError, StudyError
 from torchstudy.files import discard, written_aside
 from torchstudy.models.card import Facts, Made, card, shown
@@ -30,7 +31,6 @@ Aside: TypeAlias = Callable[[str], Path]  # where a file is written, until all o
 MARK = "export.json"  # what makes a folder an export; it is renamed first
 CARD, SCRIPT = "README.md", "predict.py"
 DESCRIBING = ("config.json", "preprocessing.json", "metrics.json")
-CALIBRATION = "calibration.json"
 NOTES = {
     STATE: "weights (state_dict)",
     "model.safetensors": "the same weights, without pickle",
