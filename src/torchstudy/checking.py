@@ -177,9 +177,9 @@ def bound_problems(
             at_least
         )
         return
-    most = {name: v for name, v in dict(limits if isinstance(limits, Mapping) else {}).items()}
-    known = {metric for family in families for metric in family.metrics}
-    upper = {name: value for name, value in most.items() if name in known - {*COSTS}}
+    known = {metric for family in families for metric in family.metrics} - {*COSTS}
+    most = limits if isinstance(limits, Mapping) else {}  # what is none has been named
+    upper = {name: value for name, value in most.items() if name in known}
     for name in sorted({*upper} & {*at_least}):
         yield f"at_least: {name} has a limit too; give one of the two"
     for field, given in (("at_least", at_least), ("limits", upper)):
