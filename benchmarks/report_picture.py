@@ -9,9 +9,8 @@ every figure stands.
 import argparse
 from pathlib import Path
 
+from page_speed import ARGUMENTS, CHROMIUM
 from playwright.sync_api import sync_playwright
-
-CHROMIUM = "/usr/bin/chromium"
 
 
 def main() -> None:
@@ -24,9 +23,7 @@ def main() -> None:
     parser.add_argument("--dark", action="store_true")
     given = parser.parse_args()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         context = browser.new_context(
             viewport={"width": given.width, "height": given.height},
             color_scheme="dark" if given.dark else "light",
