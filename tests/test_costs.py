@@ -199,6 +199,11 @@ def test_a_limit_within_reach_is_fine(striped: ImageData) -> None:
         ({"parameters": 0}, "limits: parameters must be a number above 0; got 0"),
         ({"parameters": "many"}, "limits: parameters must be a number above 0; got 'many'"),
         ({"flops": float("nan")}, "limits: flops must be a number above 0; got nan"),
+        ({"latency": -1}, "limits: latency must be a number above 0; got -1"),
+        (
+            {"latency": 3, "latency_p50": 2},
+            "limits: latency stands for latency_p50, which has a limit too; give one of the two",
+        ),
         ([3], "limits: a mapping of costs to their most, such as "),
     ],
 )
@@ -211,6 +216,13 @@ def test_limits_that_cannot_be_are_refused(limits: object, problem: str) -> None
 def test_limits_are_part_of_what_makes_results_comparable() -> None:
     assert "limits" not in study().describe()
     assert study(limits={"flops": 1e6}).describe()["limits"] == {"flops": 1e6}
+
+
+def test_a_limit_on_latency_is_one_on_its_median() -> None:
+    short, full = study(limits={"latency": 3}), study(limits={"latency_p50": 3})
+    assert short.cost_limits == full.cost_limits == {"latency_p50": 3}
+    assert short.describe() == full.describe()
+    assert not short.bounds
 
 
 @pytest.mark.slow

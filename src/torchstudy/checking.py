@@ -15,7 +15,7 @@ from torchstudy.values import is_integer, is_number
 
 LONGEST_NAME = 100  # letters of a family's name
 MOST_OBJECTIVES = 4  # the boxes that a hypervolume is made of grow with the power of their number
-SHORT_NAMES = {"latency": "latency_p50"}  # of objectives
+SHORT_NAMES = {"latency": "latency_p50"}  # of objectives and limits
 
 
 def changes_for(family: type[Family], space: Mapping[str, object]) -> dict[str, object]:
@@ -98,7 +98,12 @@ def metrics_of(given: object) -> list[str]:
     names = [given] if isinstance(given, str) else given
     if not isinstance(names, Sequence):
         return []
-    return [SHORT_NAMES.get(name, name) for name in names if isinstance(name, str)]
+    return [full_name(name) for name in names if isinstance(name, str)]
+
+
+def full_name(name: str) -> str:
+    """The metric or cost that a name stands for."""
+    return SHORT_NAMES.get(name, name)
 
 
 def _is_names(given: object) -> bool:
@@ -158,12 +163,15 @@ def limit_problems(limits: object, families: Sequence[type[Family]]) -> Iterator
         yield f"limits: a mapping of costs to their most, such as {example}; got {limits!r}"
         return
     metrics = sorted({metric for family in families for metric in family.metrics})
+    for short, full in SHORT_NAMES.items():
+        if short in limits and full in limits:
+            yield f"limits: {short} stands for {full}, which has a limit too; give one of the two"
     for name, value in limits.items():
-        if name not in (*COSTS, *metrics):
+        if name not in (*COSTS, *SHORT_NAMES, *metrics):
             hint = did_you_mean(str(name), (*COSTS, *metrics))
             learned = f", or a metric: {', '.join(metrics)}" if metrics else ""
             yield f"limits: {name!r} is no cost{hint}; there are {', '.join(COSTS)}{learned}"
-        elif name in COSTS and not (is_number(value) and 0 < value < float("inf")):
+        elif name not in metrics and not (is_number(value) and 0 < value < float("inf")):
             yield f"limits: {name} must be a number above 0; got {value!r}"
 
 

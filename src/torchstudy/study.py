@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from torchstudy import checking
-from torchstudy.checking import changes_for, metrics_of
+from torchstudy.checking import changes_for, full_name, metrics_of
 from torchstudy.data.images import Images
 from torchstudy.data.spec import DataSpec
 from torchstudy.errors import StudyError, did_you_mean
@@ -40,7 +40,8 @@ class Study:
             What would probably not get to its first rung in that time does not start either. If no
             trial has come to its end by then, the most promising one is trained to it.
         limits: the most that a network may cost, `{"parameters": 200_000}`; costs are parameters,
-            flops and memory (bytes) for one item, latency_p50 and latency_p95 (milliseconds).
+            flops and memory (bytes) for one item, latency_p50 (latency, for short) and latency_p95
+            (milliseconds).
             Configurations above a limit are not trained. A limit on a learned metric,
             `{"mae": 0.1}`, is a bound as in `at_least`.
         at_least: learned metrics that the result has to reach on the valid split, `{"accuracy":
@@ -111,7 +112,7 @@ class Study:
     @property
     def bounds(self) -> list[Bound]:
         """What learned metrics have to reach, or not to exceed."""
-        most = {name: value for name, value in self.limits.items() if name not in COSTS}
+        most = {name: value for name, value in self._limits.items() if name not in COSTS}
         return [
             *(Bound(metric=m, direction="maximize", value=v) for m, v in self.at_least.items()),
             *(Bound(metric=m, direction="minimize", value=v) for m, v in most.items()),
@@ -120,7 +121,7 @@ class Study:
     @property
     def cost_limits(self) -> dict[str, float]:
         """The most that a network may cost."""
-        return {name: value for name, value in self.limits.items() if name in COSTS}
+        return {name: value for name, value in self._limits.items() if name in COSTS}
 
     @property
     def method_name(self) -> str:
@@ -184,7 +185,7 @@ class Study:
             "objective": self._describe_objectives(),
             "epochs": self.epochs,
             "seed": self.seed,
-            **({"limits": dict(self.limits)} if self.limits else {}),
+            **({"limits": self._limits} if self.limits else {}),
             **({"at_least": dict(self.at_least)} if self.at_least else {}),
             **({"precision": self.precision} if self.precision != PRECISIONS[0] else {}),
             **({"method": self.method_name} if self.method_name != METHODS[0] else {}),
@@ -192,6 +193,11 @@ class Study:
                 family.__name__: self.space_of(family).describe() for family in self.families
             },
         }
+
+    @property
+    def _limits(self) -> dict[str, float]:
+        """The limits, of metrics and costs by their full names."""
+        return {full_name(name): value for name, value in self.limits.items()}
 
     def _describe_objectives(self) -> dict[str, object]:
         if len(self.objectives) == 1:
