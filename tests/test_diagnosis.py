@@ -337,6 +337,17 @@ def test_the_first_loss_tells_an_explosion_within_the_first_epoch() -> None:
     )
 
 
+def test_a_network_that_gives_no_numbers_when_it_is_built_needs_no_smaller_learning_rate() -> None:
+    reason = "training loss was not finite before any step, first seen in the output of 3 (Log)"
+    found = examined(pd.DataFrame(), status="diverged", reason=reason)
+    assert found is not None
+    assert (found.name, found.sentence) == (
+        "broken",
+        f"{reason}: no learning rate did that: look at that part of the network, its initial "
+        "weights and loss",
+    )
+
+
 def test_a_diverged_training_needs_no_rows() -> None:
     found = examined(
         pd.DataFrame(), status="diverged", reason="training loss was not finite in epoch 1"

@@ -192,6 +192,16 @@ def test_a_training_names_the_epoch_and_the_layer_it_began_in(
 
 
 @BAD
+def test_a_network_that_gives_no_numbers_as_built_is_told_from_one_that_was_trained_too_fast(
+    striped: ImageData, bad: float
+) -> None:
+    outcome = diverging(striped, lambda: net(Spoils(bad, step=1)))
+    assert outcome.reason == (
+        "training loss was not finite before any step, first seen in the output of 3 (Spoils)"
+    )
+
+
+@BAD
 def test_a_training_names_the_layer_in_which_a_gradient_began(
     striped: ImageData, bad: float
 ) -> None:

@@ -40,6 +40,7 @@ COSTS = (*COUNTS, *LATENCIES)
 PARTS = ("load", "augment", "forward", "backward", "step", "evaluate", "checkpoint", "other")
 SECONDS = tuple(f"seconds_{part}" for part in PARTS)  # columns: where an epoch's time went
 
+UNTRAINED = "before any step"  # in the reason of a training that diverged with its first weights
 AT_MOST_ONE = ("accuracy", "r2", "ssim")  # metrics of which 1 is perfect
 METHODS = ("auto", "ax", "sobol", "random")  # of searching a space
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from torchstudy.records import Status
+from torchstudy.records import UNTRAINED, Status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,6 +89,8 @@ def diagnose(
 def _diagnosed(curves: Curves, status: str, reason: str) -> Diagnosis | None:
     if status == Status.DIVERGED.value:
         said = reason or "a number was not finite"
+        if UNTRAINED in said:
+            return Diagnosis(name="broken", sentence=f"{said}: {UNBUILT}")
         return Diagnosis(name="exploding", sentence=f"{said}: {CALMER}")
     current = _current_phase(curves)
     for name, examine in EXAMINATIONS.items():
@@ -282,6 +284,9 @@ def _overfitting(curves: Curves) -> str | None:
 
 
 CALMER = "try a smaller learning rate or gradient clipping"
+UNBUILT = (
+    "no learning rate did that: look at that part of the network, its initial weights and loss"
+)
 EXAMINATIONS: dict[str, Callable[[Curves], str | None]] = {
     "exploding": _exploding,
     "discriminator_wins": _discriminator_wins,

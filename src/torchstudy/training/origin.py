@@ -9,10 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from torchstudy.records import UNTRAINED
 
-def divergence(what: str, epoch: int, place: str | None) -> str:
-    """One sentence: what was not finite, when, and where that shows first."""
-    return f"{what} was not finite in epoch {epoch}" + (f", first seen in {place}" if place else "")
+
+def divergence(what: str, epoch: int, place: str | None, *, is_untrained: bool = False) -> str:
+    """One sentence: what was not finite, when, and where that shows first.
+
+    `is_untrained` says that the weights are those that the network was built with.
+    """
+    when = UNTRAINED if is_untrained else f"in epoch {epoch}"
+    return f"{what} was not finite {when}" + (f", first seen in {place}" if place else "")
 
 
 def bad_weight(model: nn.Module) -> str | None:

@@ -152,7 +152,8 @@ def _check_step(
             return phase.loss(standing.model, batch)
 
     place = origin_of_step(standing.model, again) or bad_weight(standing.model)
-    raise Diverged(divergence(what, len(standing.rows) + 1, place))
+    is_untrained = not standing.steps
+    raise Diverged(divergence(what, len(standing.rows) + 1, place, is_untrained=is_untrained))
 
 
 def _check_past(

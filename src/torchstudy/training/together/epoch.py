@@ -104,7 +104,12 @@ def _check_finite(group: Group, diverged: Reasons, step: Step, batch: Batch) -> 
         group.give_back_weights()
     for place, member, what in bad:
         own = part_of(batch, place, len(group.members))
-        diverged[member.number] = divergence(what, member.epoch, _origin_of_step(member, own))
+        diverged[member.number] = divergence(
+            what,
+            member.epoch,
+            _origin_of_step(member, own),
+            is_untrained=not member.standing.steps,
+        )
 
 
 def _origin_of_step(member: Member, batch: Batch) -> str | None:
