@@ -20,6 +20,7 @@ FLOORS: list[list[str]] = [
         "narrowing",
         "pareto",
         "records",
+        "repeats",
         "schemas",
         "seeds",
         "failpoints",

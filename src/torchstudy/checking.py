@@ -115,7 +115,7 @@ def _is_names(given: object) -> bool:
 def budget_problems(
     counts: Mapping[str, object], minutes: object, confirm: object
 ) -> Iterator[str]:
-    """What is no budget: `counts` are trials, epochs and seed."""
+    """What is no budget: `counts` are trials, epochs, repeats and seed."""
     for name, value in counts.items():
         least = 0 if name == "seed" else 1
         if not is_integer(value) or value < least:

@@ -12,6 +12,7 @@ from torchstudy.errors import StudyError, did_you_mean
 from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.ledger import Ledger, StudyState
 from torchstudy.records import COUNTS, Bound, Objective, Status, Training, TrainingKey, bounds_in
+from torchstudy.repeats import repeat_of, repeat_words
 from torchstudy.stored import described_studies, find_study, reading, writing
 from torchstudy.visible import on_one_line
 

@@ -90,6 +90,21 @@ one) until epoch `until`. `pending` lists the decisions whose results were not k
 middle 68%), of several objectives of the first.
 `seen` is the objective of the best epoch up to `until`, `at_the_end` that of a completed trial."""
 
+REPEAT_COLUMNS: dict[str, str] = {
+    "study": "string",
+    "repeat": "Int64",
+    "family": "string",
+    "seed": "Int64",
+    "trials": "Int64",
+    "trial": "Int64",
+    "seeds": "Int64",
+    "seconds": "float64",
+}
+"""`repeats`: one row per search and family; `seed` is where the search's random numbers come from,
+`trial` the one that was chosen, `seconds` what all trainings took. Then `valid_<objective>` of that
+trial in the search, `select_<objective>` and `test_<objective>`, the means over `seeds` fresh
+trainings, and `select_deviation` and `test_deviation`, the standard deviations between those."""
+
 FRONT_COLUMNS: dict[str, str] = {"study": "string", "family": "string", "trial": "Int64"}
 """`front`: the completed trials that no other beats in all objectives, the first objective's best
 first; then one column per objective, `valid_<metric>` or a cost, and `config.<name>`."""

@@ -1,6 +1,7 @@
 """A study: a question about images, declared once, with everything checked at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from torchstudy.errors import StudyError, did_you_mean
 from torchstudy.families.base import Family, domains_with_training
 from torchstudy.fitting import config_problems, instantiate, misfits
 from torchstudy.records import COSTS, METHODS, Bound, Objective
+from torchstudy.repeats import repeat_name
+from torchstudy.seeds import derive
 from torchstudy.space import Config, SearchSpace
 from torchstudy.training.compute import DEVICES, PRECISIONS
 
@@ -36,9 +39,10 @@ class Study:
             by name for all families that have it, or as `"CNN.width"` for one.
         trials: configurations per family, in all.
         epochs: the full length of a training; schedules are defined over it.
-        minutes: training time per family, in all, after which nothing new starts; None: no limit.
-            What would probably not get to its first rung in that time does not start either. If no
-            trial has come to its end by then, the most promising one is trained to it.
+        minutes: training time per family and repeat, in all, after which nothing new starts; None:
+            no limit. What would probably not get to its first rung in that time does not start
+            either. If no trial has come to its end by then, the most promising one is trained to
+            it.
         limits: the most that a network may cost, `{"parameters": 200_000}`; costs are parameters,
             flops and memory (bytes) for one item, latency_p50 (latency, for short) and latency_p95
             (milliseconds).
@@ -60,6 +64,9 @@ class Study:
             one objective and the method "auto".
         good: configurations known to be good, which are tried first; what one leaves out has its
             default. Names are those of `space`.
+        repeats: how often the whole search is done, on the same data and splits, each time with
+            seeds of its own and with nothing known of the others. A search is random: that a
+            family is better, rather than what one search found of it, shows over several.
         seed: where every random number of the study comes from.
         name: what tables and folders call it; a study file's own name if left out.
 
@@ -82,6 +89,7 @@ class Study:
     method: Any = METHODS[0]
     worthwhile: float | None = None
     good: Sequence[Mapping[str, object]] = ()
+    repeats: int = 1
     seed: int = 0
     name: str = "study"
 
@@ -154,6 +162,15 @@ class Study:
                 found.append(config)
         return found
 
+    def repeat(self, number: int) -> "Study":
+        """The study that stands for this one's search of that number; the first is itself."""
+        if number == 1:
+            return self
+        found = copy(self)  # unchecked: no user may give such a name
+        seed = derive(self.seed, "repeat", number)
+        vars(found).update(name=repeat_name(self.name, number), seed=seed)
+        return found
+
     def check(self, data: DataSpec) -> None:
         """Raise StudyError with every configuration bound or choice that cannot work on `data`."""
         problems = []
@@ -178,7 +195,7 @@ class Study:
     def describe(self) -> dict[str, object]:
         """What makes results comparable, as JSON values: a run goes on only if this is unchanged.
 
-        Trials, minutes and confirmation are budgets: they may change.
+        Trials, minutes, confirmation and repeats are budgets: they may change.
         """
         return {
             "data": self.images.describe(),
@@ -221,7 +238,7 @@ class Study:
 
 def _problems(study: Study) -> Iterator[str]:
     families = list(checking.declared_families(study.families))
-    counts = {"trials": study.trials, "epochs": study.epochs, "seed": study.seed}
+    counts = {name: getattr(study, name) for name in ("trials", "epochs", "repeats", "seed")}
     names = [*metrics_of(study.maximize), *metrics_of(study.minimize)]
     yield from checking.data_problems(study.data)
     yield from checking.family_problems(study.families)

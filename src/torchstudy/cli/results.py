@@ -39,7 +39,10 @@ def status(
 def table(
     study: StudyArgument,
     what: Annotated[
-        str, typer.Option(metavar="trials|epochs|confirmation|proposals|front", help="Which table.")
+        str,
+        typer.Option(
+            metavar="trials|epochs|confirmation|proposals|front|repeats", help="Which table."
+        ),
     ] = "trials",
     format: Annotated[
         str | None,
@@ -51,7 +54,7 @@ def table(
     reports: Reports = Path("reports"),
     storage: Storage = None,
 ) -> None:
-    """The trials, epochs, confirmations, proposals or best trade-offs of a study as a table."""
+    """The trials, epochs, confirmations, proposals, trade-offs or repeats of a study as a table."""
     from torchstudy.execution.outputs import TABLES
     from torchstudy.overview import exported, study_table
     from torchstudy.printing import print_frame, write_out

@@ -17,6 +17,9 @@ def run(
     trials: Annotated[int | None, typer.Option(help="Configurations per family, in all.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Full length of a training.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Training time per family, in all.")] = None,
+    repeats: Annotated[
+        int | None, typer.Option(metavar="N", help="Do the whole search N times, in all.")
+    ] = None,
     workers: Annotated[
         str, typer.Option(metavar="N|auto", help="Trainings side by side.")
     ] = "auto",
@@ -85,6 +88,7 @@ def run(
             ("trials", trials),
             ("epochs", epochs),
             ("minutes", minutes),
+            ("repeats", repeats),
             ("seed", seed),
             ("device", device),
             ("method", method),

@@ -6,6 +6,7 @@ from typing import Any
 from torchstudy.execution.confirm import ranked
 from torchstudy.execution.ledger import Ledger, StudyState
 from torchstudy.records import Objective, bounds_in
+from torchstudy.repeats import repeat_of
 from torchstudy.space import Config, SearchSpace
 from torchstudy.study import Study
 from torchstudy.values import Value, is_number
@@ -38,6 +39,21 @@ def beginnings(
     return found
 
 
+def first_beginnings(ledger: Ledger, study: Study) -> dict[str, list[tuple[Config, str]]]:
+    """What the study's first search began with: its repeats begin with just that.
+
+    What other studies have found since, and what the first search found, is unknown to them.
+    """
+    return {
+        family.__name__: [
+            (dict(trial.config), trial.origin)
+            for trial in ledger.trials(study.name, family.__name__)
+            if trial.origin in ("good", "warm")
+        ]
+        for family in study.families
+    }
+
+
 def nearest(space: SearchSpace, config: Mapping[str, Value]) -> Config:
     """The configuration of `space` that is nearest to one of another space.
 
@@ -53,7 +69,7 @@ def nearest(space: SearchSpace, config: Mapping[str, Value]) -> Config:
 
 
 def _earlier(ledger: Ledger, study: Study) -> list[StudyState]:
-    """The other studies with this objective, the latest first."""
+    """The other studies with this objective, the latest first; of each its first search."""
 
     def objective_of(summary: Mapping[str, Any]) -> Objective | None:
         given = summary.get("objective")
@@ -62,7 +78,9 @@ def _earlier(ledger: Ledger, study: Study) -> list[StudyState]:
     same = [
         state
         for state in ledger.studies()
-        if state.name != study.name and objective_of(state.summary) == study.objective
+        if repeat_of(state.name)[1] == 1
+        and state.name != study.name
+        and objective_of(state.summary) == study.objective
     ]
     return sorted(same, key=lambda state: state.claimed, reverse=True)
 

@@ -19,6 +19,7 @@ from torchstudy.execution.outputs import Row, write_tables
 from torchstudy.execution.schedule import Schedule
 from torchstudy.failpoints import failpoint
 from torchstudy.records import Objective, Training
+from torchstudy.repeats import repeat_of
 from torchstudy.report.page import write_report
 from torchstudy.search.experiment import write_experiment
 from torchstudy.study import Study
@@ -37,8 +38,10 @@ LIBRARIES = (
 def summary(study: Study, data: ImageData, num_workers: int) -> dict[str, object]:
     """What a report needs beside the tables: `study.json` without the state."""
     several = study.objectives
+    name, repeat = repeat_of(study.name)
     return {
-        "study": study.name,
+        "study": name,
+        **({"repeat": repeat} if repeat > 1 else {}),
         "objective": _described(study.objective),
         **({"objectives": list(map(_described, several))} if len(several) > 1 else {}),
         **({"bounds": list(map(asdict, study.bounds))} if study.bounds else {}),
@@ -57,6 +60,7 @@ def summary(study: Study, data: ImageData, num_workers: int) -> dict[str, object
             "epochs": study.epochs,
             "minutes": study.minutes,
             "confirm": list(study.confirm) if study.confirm else None,
+            **({"repeats": study.repeats} if study.repeats > 1 else {}),
         },
         "seed": study.seed,
         "data": {
@@ -99,9 +103,10 @@ def write_everything(
     Returns a sentence on everything that could not be written as what it is made of is damaged.
     """
     folder, notes = schedule.folder, list[str]()
-    stored = next(stored for stored in ledger.studies() if stored.name == study.name)
+    is_first_of_several = study.repeats > 1 and repeat_of(study.name)[1] == 1
+    shown = "running" if state == "finished" and is_first_of_several else state
     failpoint("before-tables")
-    write_tables(ledger, replace(stored, state=state), folder)
+    _write_tables(study, ledger, folder, shown)
     failpoint("after-tables")
     for family in study.families:
         name = family.__name__
@@ -118,9 +123,9 @@ def write_everything(
         failpoint("after-experiment")
         best = next(iter(ranked(searched, study.objective, study.bounds)), None)
         chosen = sorted(schedule.chosen(name), key=lambda training: training.seed)
-        shown = {"valid": [best] if best else [], "select": chosen, "test": chosen}
+        answering = {"valid": [best] if best else [], "select": chosen, "test": chosen}
         final = _final_training(study, chosen) or best
-        notes += write_evidence(folder, name, data, shown, final)
+        notes += write_evidence(folder, name, data, answering, final)
         failpoint("after-evidence")
         if final and (lost := write_best(folder, family, data, final, _metrics(final, chosen))):
             notes.append(
@@ -132,6 +137,18 @@ def write_everything(
     failpoint("after-report")
     note_files(folder)
     return notes
+
+
+def write_again(study: Study, ledger: Ledger, folder: Path, state: str) -> None:
+    """The tables and the report of a study whose repeats have changed what they say."""
+    _write_tables(study, ledger, folder, state)
+    write_report(folder)
+    note_files(folder)
+
+
+def _write_tables(study: Study, ledger: Ledger, folder: Path, state: str) -> None:
+    stored = next(stored for stored in ledger.studies() if stored.name == study.name)
+    write_tables(ledger, replace(stored, state=state), folder)
 
 
 def clear(folder: Path) -> None:

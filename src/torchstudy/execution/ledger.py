@@ -23,6 +23,7 @@ from torchstudy.execution.rows import (
     as_training,
     as_trial,
     columns_of,
+    is_of,
     joined_query,
     key_of,
     named,
@@ -96,7 +97,7 @@ class Ledger:
         self._claims.release(study, state)
 
     def forget(self, study: str, *, tell: Callable[[str], None] = lambda text: None) -> None:
-        """Remove everything about `study`; raises StudyClaimed if a living process holds it.
+        """Remove all of `study` and its repeats; raises StudyClaimed if a living process holds it.
 
         A holder out of sight is watched as by `claim`.
         """
@@ -107,8 +108,8 @@ class Ledger:
                 return
             refuse_if_held(row, silent)
             for table in (schema.epochs, schema.trainings, schema.trials):
-                connection.execute(delete(table).where(table.c.study == study))
-            connection.execute(delete(schema.studies).where(schema.studies.c.name == study))
+                connection.execute(delete(table).where(is_of(table.c.study, study)))
+            connection.execute(delete(schema.studies).where(is_of(schema.studies.c.name, study)))
 
     def describe(self, study: str, summary: Mapping[str, object]) -> None:
         """Keep what a report needs to know of `study` beside its tables."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from torchstudy.files import digest_of, write_json
 
 MANIFEST = "files.json"
-PASSING = ("checkpoints", "replays")  # folders whose files come and go while nothing is written
+PASSING = ("checkpoints", "replays", "repeats")  # folders that change while nothing is written
 
 
 def note_files(folder: Path) -> None:

@@ -16,6 +16,7 @@ from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.epochs import epoch_table
 from torchstudy.execution.ledger import Ledger, StudyState
 from torchstudy.execution.proposals import proposal_rows
+from torchstudy.execution.repeats_table import repeat_rows, searches_of
 from torchstudy.failpoints import failpoint
 from torchstudy.files import write_json
 from torchstudy.records import (
@@ -34,6 +35,7 @@ from torchstudy.schemas import (
     CONFIRMATION_COLUMNS,
     PROPOSAL_COLUMNS,
     READING_COLUMNS,
+    REPEAT_COLUMNS,
     TRIAL_COLUMNS,
 )
 
@@ -41,7 +43,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = dict[str, object]
-TABLES = ("trials", "epochs", "confirmation", "proposals", "front")
+ALWAYS = ("trials", "epochs", "confirmation", "proposals")
+TABLES = (*ALWAYS, "front", "repeats")
 
 
 def training_folder(folder: Path, key: TrainingKey) -> Path:
@@ -77,6 +80,8 @@ def tables(
         confirmed = _ordered(ledger, state, "confirmation")
         confirmations = list(_confirmation_rows(state.name, confirmed, objective, bounds))
         found["confirmation"] = frame(confirmations, CONFIRMATION_COLUMNS)
+    if "repeats" in names:
+        found["repeats"] = frame(list(repeat_rows(ledger, state.name)), REPEAT_COLUMNS)
     return found
 
 
@@ -89,8 +94,13 @@ def _ordered(ledger: Ledger, state: StudyState, purpose: Purpose) -> list[Traini
 
 
 def write_tables(ledger: Ledger, state: StudyState, folder: Path) -> None:
-    """Write the tables as Parquet and CSV, and `study.json`; the front of several objectives."""
-    names = TABLES if len(objectives_in(state.summary)) > 1 else TABLES[:-1]
+    """Write the tables as Parquet and CSV, and `study.json`.
+
+    The front is one of several objectives, and repeats are those of several searches.
+    """
+    front = ["front"] if len(objectives_in(state.summary)) > 1 else []
+    repeats = ["repeats"] if len(searches_of(ledger, state.name)) > 1 else []
+    names = [*ALWAYS, *front, *repeats]
     for name, table in tables(ledger, state, names).items():
         write_table(table, folder / name)
         failpoint("amid-tables")

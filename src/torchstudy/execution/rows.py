@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Row, Table, bindparam, exists, func, insert, select
+from sqlalchemy import ColumnElement, Row, Table, bindparam, exists, func, insert, or_, select
 
 from torchstudy.execution import schema
 from torchstudy.records import Decision, Status, Training, TrainingKey, Trial
+from torchstudy.repeats import repeat_prefix
 
 KEY = ("study", "family", "number", "seed")
 
@@ -27,6 +28,12 @@ def named(study: str, key: TrainingKey) -> dict[str, object]:
 def matches(table: Table) -> list[Any]:
     """The conditions under which a row of `table` belongs to the training that is `named`."""
     return [table.c[name] == bindparam(f"of_{name}") for name in KEY]
+
+
+def is_of(column: ColumnElement[str], study: str) -> ColumnElement[bool]:
+    """The condition that a column names a study or one of its repeats."""
+    prefix = repeat_prefix(study)  # compared as it is: LIKE takes `_` and, in SQLite, no case
+    return or_(column == study, func.substr(column, 1, len(prefix)) == prefix)
 
 
 def with_environment(environments: str, environment: str) -> str:

@@ -1,8 +1,8 @@
 """A study is run: its data are prepared, its ledger is claimed, and a session does the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.data.dataset import prepare
@@ -15,11 +15,11 @@ from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.memory import checked_memory
 from torchstudy.execution.preconditions import ExecutorName, num_workers_of, results_folder
 from torchstudy.execution.redrawing import Order, Redrawing
+from torchstudy.execution.repeating import Beginnings, go_on_with_repeats, held
 from torchstudy.execution.room import checked_disk
 from torchstudy.execution.session import Session
 from torchstudy.execution.watchdog import Patience
 from torchstudy.execution.watching import PlainLines, Silent, Watcher
-from torchstudy.failpoints import failpoint
 from torchstudy.files import writable
 from torchstudy.models.limits import Limits
 from torchstudy.study import Study
@@ -94,40 +94,57 @@ def run(
         if fresh:
             ledger.forget(study.name, tell=watching.note)
             finishing.clear(folder)
-        declaration = {**study.describe(), "fingerprint": data.spec.fingerprint}
-        has_news = not ledger.claim(study.name, declaration, tell=watching.note)
-        failpoint("after-claim")
-        stored = next(stored.summary for stored in ledger.studies() if stored.name == study.name)
         threads = 1 if executor == "local" else None
         environment = environment_of(study, device=devices[0], threads=threads)
-        summary = finishing.summary(study, data, num_workers) | environment.added_to(stored)
-        if warning := environment.warning(stored):
-            watching.note(warning)
-        session = Session(
-            study=study,
-            data=data,
-            ledger=ledger,
-            folder=folder,
-            num_workers=num_workers,
-            executor=executor,
-            watcher=watching,
-            limits=limits,
-            families=active or [family.__name__ for family in study.families],
-            has_news=has_news,
-            timesheet=Timesheet(ledger, study.name, summary),
-            devices=devices,
-            is_profiled=profile,
-            memory=most_memory,
-            patience=patience,
-            environment=environment.id,
-            disk=most_disk,
-            good=beginnings(ledger, study, is_warm=warm_start),
-        )
-        with writable(folder):
-            session.go()
+
+        def begin(search: Study, place: Path, has_news: bool, good: Beginnings) -> Session:
+            stored = _summary(ledger, search)
+            summary = finishing.summary(search, data, num_workers) | environment.added_to(stored)
+            if (warning := environment.warning(stored)) and search is study:
+                watching.note(warning)
+            return Session(
+                study=search,
+                data=data,
+                ledger=ledger,
+                folder=place,
+                num_workers=num_workers,
+                executor=executor,
+                watcher=watching,
+                limits=limits,
+                families=active or [family.__name__ for family in study.families],
+                has_news=has_news,
+                timesheet=Timesheet(ledger, search.name, summary),
+                devices=devices,
+                is_profiled=profile,
+                memory=most_memory,
+                patience=patience,
+                environment=environment.id,
+                disk=most_disk,
+                good=good,
+            )
+
+        fingerprint = data.spec.fingerprint
+        with held(ledger, study, fingerprint, watching) as has_news, writable(folder):
+            good = beginnings(ledger, study, is_warm=warm_start)
+            is_written = begin(study, folder, has_news, good).go()
+            if study.repeats > 1:
+                go_on_with_repeats(
+                    study,
+                    ledger=ledger,
+                    folder=folder,
+                    fingerprint=fingerprint,
+                    watcher=watching,
+                    begin=begin,
+                    is_written=is_written,
+                )
     finally:
         ledger.close()
     return read_results(folder)
+
+
+def _summary(ledger: Ledger, study: Study) -> Mapping[str, Any]:
+    """What the ledger knows of a study or one of its repeats."""
+    return next(stored.summary for stored in ledger.studies() if stored.name == study.name)
 
 
 def _opened(url: str, watching: Watcher) -> Ledger:

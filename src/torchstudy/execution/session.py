@@ -102,9 +102,10 @@ class Session:
         self._is_stopping = self._is_stopping_at_once = False
         self._hindrance: RunError | None = None  # what could not be written: the run ends with it
         self._has_news, self._timesheet = has_news, timesheet
+        self._has_written = False
 
-    def go(self) -> None:
-        """Do all there is to do; leave the study released whatever happens."""
+    def go(self) -> bool:
+        """Do all there is to do; whether there was anything to write."""
         state = "interrupted"
         try:
             with stop_signals(self._stop):
@@ -115,13 +116,10 @@ class Session:
         finally:
             self.executor.close()
             self.proposing.close()
-            try:
-                self.watcher.written_next()
-                if not (self._is_stopping_at_once or self._hindrance):  # the next run writes it
-                    self._write(state)
-            finally:
-                failpoint("before-release")
-                self.ledger.release(self.study.name, state)
+            self.watcher.written_next()
+            if not (self._is_stopping_at_once or self._hindrance):  # the next run writes it
+                self._write(state)
+        return self._has_written
 
     def _loop(self) -> None:
         clear_remains(self.folder, self.board.trainings.values())
@@ -324,7 +322,8 @@ class Session:
             self.watcher.note(self._timesheet.idle.sentence)
         if damaged and not self._has_news:
             self.watcher.note(f"changed since they were written: {', '.join(damaged)}")
-        if self._has_news or damaged or not report.exists():
+        self._has_written = self._has_news or bool(damaged) or not report.exists()
+        if self._has_written:
             for note in finishing.write_everything(
                 self.study, self.data, self.ledger, self.schedule, state
             ):

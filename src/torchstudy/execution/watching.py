@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from torchstudy.data.dataset import ImageData
 from torchstudy.records import Epoch, Objective, Outcome, Purpose, Status, Trial
+from torchstudy.repeats import repeat_of, repeat_words
 from torchstudy.study import Study
 from torchstudy.visible import visible
 
@@ -35,6 +36,7 @@ class Plan:
     num_workers: int
     done: Mapping[str, int]
     left: Mapping[str, int]
+    repeat: str = ""  # `, repeat 2 of 3` where the search is one of several
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +181,7 @@ class PlainLines(Watcher):
 def plan_of(schedule: "Schedule") -> Plan:
     """What a run that follows this schedule is about to do."""
     study, board = schedule.study, schedule.board
+    name, repeat = repeat_of(study.name)
     done = {
         name: sum(
             training.status.is_final or training.is_resting(study.epochs)
@@ -187,7 +190,7 @@ def plan_of(schedule: "Schedule") -> Plan:
         for name in schedule.families
     }
     return Plan(
-        study=study.name,
+        study=name,
         families=tuple(schedule.families),
         objective=study.objective,
         trials=study.trials,
@@ -196,6 +199,7 @@ def plan_of(schedule: "Schedule") -> Plan:
         num_workers=schedule.num_workers,
         done=done,
         left={name: schedule.num_left(name) for name in schedule.families},
+        repeat=repeat_words(repeat, study.repeats),
     )
 
 
@@ -203,7 +207,7 @@ def plan_text(plan: Plan) -> str:
     """What a run will do, in one or two sentences."""
     confirmation = f"then up to {counted(plan.confirmations, 'confirmation')}"
     text = (
-        f"{plan.study}: {', '.join(plan.families)}; for each "
+        f"{plan.study}{plan.repeat}: {', '.join(plan.families)}; for each "
         f"{counted(plan.trials, 'trial')} of up to {counted(plan.epochs, 'epoch')}, "
         f"{confirmation if plan.confirmations else 'no confirmation'}; "
         f"{counted(plan.num_workers, 'worker')}"
@@ -217,7 +221,12 @@ def plan_text(plan: Plan) -> str:
 
 
 def notes(study: Study, data: ImageData) -> list[str]:
-    """What was left out of the data, and what narrowing did to recipes, one line each."""
+    """What was left out of the data, and what narrowing did to recipes, one line each.
+
+    Nothing for a repeat, as the first search has said it.
+    """
+    if repeat_of(study.name)[1] > 1:
+        return []
     about_data = [f"data: {note}" for note in data.notes]
     return about_data + [
         f"{family.__name__}: {note}" for family in study.families for note in study.notes_on(family)
