@@ -12,7 +12,7 @@ from torchstudy.errors import StudyError, did_you_mean
 from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.ledger import Ledger, StudyState
 from torchstudy.records import COUNTS, Bound, Objective, Status, Training, TrainingKey, bounds_in
-from torchstudy.repeats import repeat_of, repeat_words
+from torchstudy.repeats import repeat_of
 from torchstudy.stored import described_studies, find_study, reading, writing
 from torchstudy.visible import on_one_line
 
@@ -43,15 +43,15 @@ def study_lines(reports: Path, storage: str | None) -> list[list[str]]:
 def status_lines(
     reports: Path, storage: str | None, study: str | None
 ) -> list[tuple[str, list[list[str]]]]:
-    """For each study a title and one line per family."""
-    with reading(reports, storage) as ledger:
-        if study is not None:
-            return [
-                _status(ledger, state) for ledger, state in [find_study(ledger, reports, study)]
-            ]
-        if ledger is None or not (states := described_studies(ledger)):
+    """For each study, and each repeat of it, a title and one line per family."""
+    from torchstudy.execution.repeats_table import searches_of
+
+    with reading(reports, storage) as opened:
+        states = [find_study(opened, reports, study)[1]] if study else described_studies(opened)
+        if opened is None or not states:
             raise StudyError(f"no study has been run yet (no results in {reports})")
-        return [_status(ledger, state) for state in states]
+        searches = {state.name: searches_of(opened, state.name) for state in states}
+        return [_status(opened, each, len(own)) for own in searches.values() for each in own]
 
 
 def study_table(reports: Path, storage: str | None, study: str, what: str) -> "pd.DataFrame":
@@ -238,7 +238,8 @@ def _objective(state: StudyState) -> Objective:
     return Objective(**state.summary["objective"])
 
 
-def _status(ledger: Ledger, state: StudyState) -> tuple[str, list[list[str]]]:
+def _status(ledger: Ledger, state: StudyState, begun: int) -> tuple[str, list[list[str]]]:
+    """Title and lines of one search of a study of which so many have begun."""
     trainings = ledger.trainings(state.name)
     epochs = ledger.last_epochs(state.name)
     budget = state.summary["budget"]
@@ -248,7 +249,7 @@ def _status(ledger: Ledger, state: StudyState) -> tuple[str, list[list[str]]]:
         own = [t for t in trainings if t.trial.family == family]
         searched = [t for t in own if t.purpose == "search"]
         confirmed = [t for t in own if t.purpose == "confirmation"]
-        begun = [t for t in own if t.status is Status.RUNNING]
+        training = [t for t in own if t.status is Status.RUNNING]
         resting = [t for t in searched if t.is_resting(budget["epochs"])]
         waiting = [t for t in own if t.status is Status.PAUSED and t not in resting]
         unended = [t for t in searched if not t.status.is_final and t not in resting]
@@ -256,15 +257,19 @@ def _status(ledger: Ledger, state: StudyState) -> tuple[str, list[list[str]]]:
             [
                 family,
                 f"{len(searched) - len(unended)}/{budget['trials']}",
-                _under_way(begun if is_live else [], epochs, budget["epochs"]),
-                _under_way(waiting if is_live else begun + waiting, epochs, budget["epochs"]),
+                _under_way(training if is_live else [], epochs, budget["epochs"]),
+                _under_way(waiting if is_live else training + waiting, epochs, budget["epochs"]),
                 str(sum(t.status.is_failure for t in own)),
                 str(sum(t.status is Status.COMPLETED for t in confirmed)),
                 f"{sum(t.seconds for t in own):.0f} s",
                 _best_text(searched, state, with_family=False),
             ]
         )
-    return f"{state.name}: {_state(state)}{_whereabouts(state)}", lines
+    name, number = repeat_of(state.name)
+    repeats = max(begun, budget.get("repeats", 1))
+    title = name if number == 1 else f"{name}, repeat {number}"
+    place = f", repeat {begun} of {repeats}" if number == 1 < repeats else ""
+    return f"{title}: {_state(state)}{place}{_whereabouts(state)}", lines
 
 
 def _under_way(trainings: Sequence[Training], epochs: Mapping[TrainingKey, int], last: int) -> str:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from torchstudy.errors import StudyError, did_you_mean
 from torchstudy.execution.ledger import Ledger, StudyState
+from torchstudy.repeats import repeat_of
 
 
 @contextmanager
@@ -25,8 +26,9 @@ def reading(reports: Path, storage: str | None) -> Iterator[Ledger | None]:
 
 
 def described_studies(ledger: Ledger | None) -> list[StudyState]:
-    """The stored studies that a run has told enough about to show them."""
-    return [state for state in ledger.studies() if state.summary] if ledger else []
+    """The studies that a run has told enough about to show them; a repeat is a part of one."""
+    known = [state for state in ledger.studies() if state.summary] if ledger else []
+    return [state for state in known if repeat_of(state.name)[1] == 1]
 
 
 def find_study(ledger: Ledger | None, reports: Path, reference: str) -> tuple[Ledger, StudyState]:

@@ -20,6 +20,7 @@ from torchstudy.schemas import (
     EPOCH_COLUMNS,
     LATER_COLUMNS,
     PROPOSAL_COLUMNS,
+    REPEAT_COLUMNS,
     TRIAL_COLUMNS,
 )
 from torchstudy.spreadsheets import as_csv
@@ -67,6 +68,7 @@ class Results:
     folder: Path
     codes: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     proposals: pd.DataFrame = field(default_factory=lambda: frame([], PROPOSAL_COLUMNS))
+    repeats: pd.DataFrame = field(default_factory=lambda: frame([], REPEAT_COLUMNS))
 
     @property
     def objective(self) -> Objective:
@@ -118,16 +120,23 @@ def read_results(folder: Path) -> Results:
     epochs = _table(folder / "epochs.parquet", EPOCH_COLUMNS)
     confirmation = _table(folder / "confirmation.parquet", CONFIRMATION_COLUMNS)
     proposals = _table(folder / "proposals.parquet", PROPOSAL_COLUMNS)
+    repeats = _table(folder / "repeats.parquet", REPEAT_COLUMNS)
     return Results(
         trials=trials,
         epochs=frame([], EPOCH_COLUMNS) if epochs is None else epochs,
         confirmation=frame([], CONFIRMATION_COLUMNS) if confirmation is None else confirmation,
         summary=summary,
-        predictions=_evidence(folder, "predictions", PREDICTION_COLUMNS),
+        predictions=read_predictions(folder),
         folder=folder,
         codes=_evidence(folder, "codes", CODE_COLUMNS),
         proposals=frame([], PROPOSAL_COLUMNS) if proposals is None else proposals,
+        repeats=frame([], REPEAT_COLUMNS) if repeats is None else repeats,
     )
+
+
+def read_predictions(folder: Path) -> dict[str, pd.DataFrame]:
+    """What the families of a study, or of one of its repeats, answered; read anew."""
+    return _evidence(folder, "predictions", PREDICTION_COLUMNS)
 
 
 def frame(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> pd.DataFrame:
