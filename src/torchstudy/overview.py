@@ -142,20 +142,21 @@ def redraw_report(reports: Path, storage: str | None, study: str, out: Path | No
 
 def summary_lines(results: "Results") -> list[str]:
     """The end of a run in a few lines: verdict, families, and where the report lies."""
-    from torchstudy.analysis.statistics import family_scores
     from torchstudy.report.bounds import within
     from torchstudy.report.formats import counted
     from torchstudy.report.readings import repeated_readings
-    from torchstudy.report.sentences import verdict
+    from torchstudy.report.repeats import verdict
     from torchstudy.report.story import Story
 
     story = Story(results)
     said = verdict(story)
     lines = ["", said.title, *said.sentences, *within(story), *repeated_readings(story), ""]
-    for row in family_scores(results).to_dict("records"):
+    repeated = story.searches.to_dict("records")
+    for row in repeated or story.scores.to_dict("records"):
+        of = f"{row['searches']} searches" if repeated else f"trial {row['trial']}"
         lines.append(
             f"  {row['family']:<20} {_with_interval(row, results.objective.metric)}  "
-            f"trial {row['trial']}, {counted(row['seeds'], 'seed')}"
+            f"{of}, {counted(row['seeds'], 'seed')}"
         )
     if len(results.objectives) > 1:
         lines += ["", *_traded_off(results)]

@@ -62,14 +62,17 @@ def search_scores(results: Results) -> pd.DataFrame:
     Columns: family, mean, low, high, searches, seeds (in all), items, basis, scores and repeats
     (one value per search).
     """
-    rows = []
+    rows, answers = [], _answers(results)
     for family in results.families:
         found = _tested(results, family)
         if len(found) < 2:
             continue
-        answers = _answers(results, {family: found}).get(family)
         scores = found["score"].to_numpy(dtype=np.float64)
-        interval = _mean_interval(scores) if answers is None else share_interval(answers)
+        shares = answers.get(family)
+        if shares is None:
+            interval, _ = difference_interval(scores[:, None])
+        else:
+            interval = share_interval(shares.to_numpy(dtype=np.float64))
         rows.append(
             {
                 "family": family,
@@ -78,8 +81,8 @@ def search_scores(results: Results) -> pd.DataFrame:
                 "high": interval.high,
                 "searches": len(scores),
                 "seeds": int(found["seeds"].sum()),
-                "items": 0 if answers is None else answers.shape[1],
-                "basis": SEARCHES_ONLY if answers is None else SEARCHES_AND_ITEMS,
+                "items": 0 if shares is None else shares.shape[1],
+                "basis": SEARCHES_ONLY if shares is None else SEARCHES_AND_ITEMS,
                 "scores": tuple(scores.tolist()),
                 "repeats": tuple(int(repeat) for repeat in found.index),
             }
@@ -95,15 +98,17 @@ def between_searches(results: Results) -> list[Contrast]:
     p is Holm-corrected over all pairs of families, as the best was found among them. Pairs with
     fewer than two repeats in common are left out.
     """
-    families = list(search_scores(results)["family"])
-    pairs = [compare_searches(results, a, b) for a, b in combinations(families, 2)]
+    families, answers = list(search_scores(results)["family"]), _answers(results)
+    pairs = [_contrast(results, a, b, answers) for a, b in combinations(families, 2)]
     found = [pair for pair in pairs if pair is not None]
     adjusted = holm([pair.p for pair in found])
     corrected = [replace(pair, adjusted_p=p) for pair, p in zip(found, adjusted, strict=True)]
     return [pair for pair in corrected if pair.a == families[0]]
 
 
-def compare_searches(results: Results, a: str, b: str) -> Contrast | None:
+def _contrast(
+    results: Results, a: str, b: str, answers: Mapping[str, pd.DataFrame]
+) -> Contrast | None:
     """How far `a` is ahead of `b`, paired by repeat; None with fewer than two in common.
 
     With answers of both on the same test items it is over repeats and items, else over repeats.
@@ -113,19 +118,22 @@ def compare_searches(results: Results, a: str, b: str) -> Contrast | None:
     if len(shared) < 2:
         return None
     one, two = one.loc[shared], two.loc[shared]
-    apart = results.objective.sign * (one["score"] - two["score"]).to_numpy(dtype=np.float64)
-    answers = _answers(results, {a: one, b: two})
-    interval, p = difference_interval(answers[a] - answers[b] if answers else apart[:, None])
+    scores = results.objective.sign * (one["score"] - two["score"])
+    apart, has_items = scores.to_frame(), False
+    if a in answers and b in answers and set(answers[a]) == set(answers[b]):
+        apart, has_items = answers[a].loc[shared] - answers[b].loc[shared], True
+    interval, p = difference_interval(apart.to_numpy(dtype=np.float64))
+    most = 1.0 if results.objective.metric == "accuracy" else math.inf
     return Contrast(
         a=a,
         b=b,
-        difference=float(apart.mean()),
-        low=interval.low,
-        high=interval.high,
+        difference=float(scores.mean()),
+        low=max(interval.low, -most),
+        high=min(interval.high, most),
         p=p,
         seeds=(int(one["seeds"].sum()), int(two["seeds"].sum())),
-        items=answers[a].shape[1] if answers else 0,
-        basis=SEARCHES_AND_ITEMS if answers else SEARCHES_ONLY,
+        items=apart.shape[1] if has_items else 0,
+        basis=SEARCHES_AND_ITEMS if has_items else SEARCHES_ONLY,
         searches=len(shared),
     )
 
@@ -195,11 +203,6 @@ def _p_value(mean: float, parts: Parts) -> float:
     return float(optimize.brentq(lambda p: _half(parts, p) - abs(mean), LEAST_P, 1.0))
 
 
-def _mean_interval(scores: Array) -> Interval:
-    """Student's t interval of the mean over searches."""
-    return difference_interval(scores[:, None])[0]
-
-
 def width_factor(searches: int) -> float:
     """By how many standard errors a t interval over so many searches goes to either side."""
     return float(stats.t.ppf((1 + LEVEL) / 2, searches - 1))
@@ -214,41 +217,41 @@ def _tested(results: Results, family: str) -> pd.DataFrame:
     return found[["score", "seeds"]].sort_index()
 
 
-def _answers(results: Results, tested: Mapping[str, pd.DataFrame]) -> dict[str, Array]:
-    """For each family the shares of right answers as a (repeats, items) array, of the same items.
+def _answers(results: Results) -> dict[str, pd.DataFrame]:
+    """Per family the shares of fresh trainings that were right: a row per repeat, items in columns.
 
-    Empty unless the objective is accuracy and the answers of all these repeats are there, whole
-    and of the trainings that the scores are of.
+    A family is left out unless all answers are there in every repeat that has a score, and are of
+    the trainings that the score is of; all are, unless the objective is accuracy.
     """
     if results.objective.metric != "accuracy":
         return {}
-    wide = {}
-    for family, table in tested.items():
-        rows = {repeat: _shares(results, family, int(repeat)) for repeat in table.index}
-        joined = pd.DataFrame(rows).T
-        is_whole = joined.shape[1] > 1 and bool(joined.notna().all(axis=None))
-        if not is_whole or (joined.mean(axis=1) - table["score"]).abs().max() > CLOSE:
-            return {}
-        wide[family] = joined
-    items = [set(table.columns) for table in wide.values()]
-    if any(other != items[0] for other in items):
-        return {}
-    order = sorted(items[0])
-    return {family: table[order].to_numpy(dtype=np.float64) for family, table in wide.items()}
+    repeats = sorted({int(repeat) for repeat in results.repeats["repeat"].dropna()})
+    tables = {repeat: _predictions(results, repeat) for repeat in repeats}
+    found = {}
+    for family in results.families:
+        tested = _tested(results, family)
+        rows = {repeat: _shares(tables[repeat].get(family)) for repeat in tested.index}
+        shares = pd.DataFrame(rows).T
+        is_whole = shares.shape[1] > 1 and bool(shares.notna().all(axis=None))
+        if is_whole and (shares.mean(axis=1) - tested["score"]).abs().max() < CLOSE:
+            found[family] = shares
+    return found
 
 
-def _shares(results: Results, family: str, repeat: int) -> "pd.Series[float]":
-    """Per test item the share of a search's fresh trainings that were right; empty if unknown."""
-    predictions = results.predictions
+def _predictions(results: Results, repeat: int) -> Mapping[str, pd.DataFrame]:
     if repeat > 1:
-        predictions = read_predictions(
-            results.folder.parent / repeat_name(results.folder.name, repeat)
-        )
-    table = predictions.get(family)
+        place = repeat_name(results.folder.name, repeat)
+        return read_predictions(results.folder.parent / place)
+    return {
+        family: table[table["seed"].isin(confirmed(results, family)["seed"])]
+        for family, table in results.predictions.items()
+    }
+
+
+def _shares(table: pd.DataFrame | None) -> "pd.Series[float]":
+    """Per test item the share of the trainings that were right; empty if that is not known."""
     if table is None:
         return pd.Series(dtype="float64")
     own = table[table["split"].eq("test").fillna(False).astype(bool)]
-    if repeat == 1:
-        own = own[own["seed"].isin(confirmed(results, family)["seed"])]
     once = own.drop_duplicates(["seed", "item"])
     return once["is_correct"].astype("float64").groupby(once["item"]).mean()

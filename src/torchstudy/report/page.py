@@ -120,7 +120,7 @@ def render(results: Results) -> str:
         _templates()
         .get_template("page.html")
         .render(
-            study=str(results.summary["study"]),
+            study=_name(results.summary),
             sections=list(zip(shown, bodies, strict=True)),
             policy=policy([script, plotly], asks_its_server=is_live),
             is_live=is_live,
@@ -152,6 +152,12 @@ def page_script(*, is_live: bool = False) -> str:
 def packed_plotly() -> str:
     """plotly.js, packed once per process."""
     return packed(plotly_script())
+
+
+def _name(summary: dict[str, Any]) -> str:
+    """The study, and which of its searches the page is about if it is not the first."""
+    number = summary.get("repeat", 1)
+    return f"{summary['study']}, repeat {number}" if number > 1 else str(summary["study"])
 
 
 def _body(section: Section, story: Story, figures: dict[str, Any], data: dict[str, Any]) -> Markup:

@@ -11,7 +11,7 @@ from torchstudy.analysis.progress import best_so_far
 from torchstudy.analysis.statistics import COUNTED
 from torchstudy.analysis.tables import VALID, numbers
 from torchstudy.records import Status
-from torchstudy.report import figures, sentences
+from torchstudy.report import figures, repeats, sentences
 from torchstudy.report.axes import scale_of
 from torchstudy.report.bounds import within
 from torchstudy.report.formats import (
@@ -46,21 +46,26 @@ class Table:
 
 def verdict(story: Story) -> Content:
     """The headline, its sentences and four tiles."""
-    found = sentences.verdict(story)
+    found = repeats.verdict(story)
+    tiles = repeats.tiles(story)
     return Content(
         context={
             "title": found.title,
             "sentences": (*found.sentences, *within(story), *repeated_readings(story)),
             "standing": sentences.standing(story),
-            "tiles": [_score_tile(story), _lead_tile(story), _trials_tile(story), _time(story)],
+            "tiles": tiles
+            or [_score_tile(story), _lead_tile(story), _trials_tile(story), _time(story)],
         }
     )
 
 
 def families(story: Story) -> Content:
-    """Scores over fresh seeds, and the best value so far against seconds."""
+    """Scores over searches and over fresh seeds, and the best value so far against seconds."""
     drawn: dict[str, go.Figure] = {}
     context: dict[str, Any] = {"scores": None, "spent": None, "unsure": sentences.UNSURE}
+    context["searched"] = repeats.searched(story)
+    if context["searched"]:
+        drawn["searched"] = repeats.figure(story)
     if not story.scores.empty:
         values = story.selected.set_index("family")["value"]
         table = story.scores.assign(promised=story.scores["family"].map(values).astype("float64"))

@@ -4,6 +4,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from torchstudy.analysis.repeats import Contrast, between_searches, search_scores
 from torchstudy.analysis.statistics import Difference, against_best, family_scores
 from torchstudy.analysis.tables import Results, best_trials, selected_trials
 from torchstudy.records import Objective, Status
@@ -46,6 +47,16 @@ class Story:
     def differences(self) -> list[Difference]:
         """The best family against each other one."""
         return against_best(self.results)
+
+    @cached_property
+    def searches(self) -> pd.DataFrame:
+        """Families confirmed in several searches, best first; empty where there is one search."""
+        return search_scores(self.results)
+
+    @cached_property
+    def contrasts(self) -> list[Contrast]:
+        """The best family against each other one, over whole searches."""
+        return between_searches(self.results)
 
     @cached_property
     def best(self) -> pd.DataFrame:
