@@ -49,9 +49,7 @@ class LiveDisplay(Watcher):
 
     @override
     def begun(self, plan: Plan) -> None:
-        for task in self._preparing.values():
-            self._bars.remove_task(task)
-        self._preparing.clear()
+        self._start_over()
         self._plan = plan
         self._show()
         self._console.print(Text(visible(plan_text(plan))))
@@ -105,6 +103,15 @@ class LiveDisplay(Watcher):
             self._live.stop()
             self._live = None
 
+    def _start_over(self) -> None:
+        """Forget what was shown of the data, and of the search before this one."""
+        for task in (*self._preparing.values(), *self._families.values()):
+            self._bars.remove_task(task)
+        for shown in (self._preparing, self._families, self._best, self._running):
+            shown.clear()
+        self._counted.clear()
+        self._spent, self._began = 0.0, time.monotonic() if self._plan else self._began
+
     @property
     def _objective(self) -> Objective:
         assert self._plan is not None
@@ -146,7 +153,9 @@ class LiveDisplay(Watcher):
         return Text(on_one_line(text), no_wrap=True, overflow="ellipsis")
 
     def _time_line(self) -> str:
-        spent = f"  {duration(time.monotonic() - self._began)} so far"
+        repeat = self._plan.repeat.removeprefix(", ") if self._plan else ""
+        which = f"{repeat}: " if repeat else ""
+        spent = f"  {which}{duration(time.monotonic() - self._began)} so far"
         num_done = len(self._counted)
         if self._plan is None or num_done < 3:
             return spent

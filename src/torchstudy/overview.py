@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torchstudy.errors import StudyError, did_you_mean
 from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.ledger import Ledger, StudyState
+from torchstudy.execution.repeats_table import mean_over_searches, searches_of
 from torchstudy.records import COUNTS, Bound, Objective, Status, Training, TrainingKey, bounds_in
 from torchstudy.repeats import repeat_of
 from torchstudy.stored import described_studies, find_study, reading, writing
@@ -44,8 +45,6 @@ def status_lines(
     reports: Path, storage: str | None, study: str | None
 ) -> list[tuple[str, list[list[str]]]]:
     """For each study, and each repeat of it, a title and one line per family."""
-    from torchstudy.execution.repeats_table import searches_of
-
     with reading(reports, storage) as opened:
         states = [find_study(opened, reports, study)[1]] if study else described_studies(opened)
         if opened is None or not states:
@@ -109,7 +108,8 @@ def best_models(
     with reading(reports, storage) as opened:
         ledger, state = find_study(opened, reports, study)
         trainings = ledger.trainings(state.name)
-    families = list(state.summary["families"])
+        families = list(state.summary["families"])
+        means = {name: mean_over_searches(ledger, state, name) for name in families}
     if family is not None and family not in families:
         hint = did_you_mean(family, families)
         raise StudyError(
@@ -120,6 +120,10 @@ def best_models(
         for name in ([family] if family else families)
         if (entry := _best_entry(reports / state.name, trainings, name, state)) is not None
     ]
+    for entry in found:
+        if over := means[entry["family"]]:
+            name = f"test {_objective(state).metric} (mean of {over[1]} searches)"
+            entry["scores"][name] = round(over[0], 4)
     if not found:
         whose = f"family {family!r} of study {state.name!r}" if family else f"study {state.name!r}"
         raise StudyError(f"{whose} has no finished trial yet")

@@ -37,35 +37,44 @@ def plan_lines(
     study.check(data.spec)
     with reading(reports, storage) as stored:
         names = [family.__name__ for family in active]
-        board = Board(stored or Ledger("sqlite://"), study.name, names)
-    folder = reports / study.name
-    schedule = Schedule(
-        study=study, board=board, folder=folder, num_workers=num_workers, families=names
-    )
+        ledger = stored or Ledger("sqlite://")
+        searches = [study.repeat(number + 1) for number in range(study.repeats)]
+        schedules = [
+            Schedule(
+                study=search,
+                board=Board(ledger, search.name, names),
+                folder=reports / search.name,
+                num_workers=num_workers,
+                families=names,
+            )
+            for search in searches
+        ]
     confirmations = (study.confirm[0] + 1) * study.confirm[1] if study.confirm else 0
     lines, seconds, most_disk = [], 0.0, checked_disk(disk)
     forecasts: list[Forecast] = []
     for family in active:
-        left = schedule.num_left(family.__name__)
-        ended = [*board.searched(family.__name__), *board.confirmed(family.__name__)]
+        name, boards = family.__name__, [schedule.board for schedule in schedules]
+        left = sum(schedule.num_left(name) for schedule in schedules)
+        ended = [t for board in boards for t in (*board.searched(name), *board.confirmed(name))]
         is_inline = executor == "inline"
-        effort = schedule.effort_left(family.__name__)
+        effort = sum(schedule.effort_left(name) for schedule in schedules)
         expected = forecast(study, data, family, ended, left, effort=effort, in_process=is_inline)
         seconds += expected.seconds
         forecasts.append(expected)
         trials = int(min(study.trials, study.space_of(family).size))
         lines.append(
             [
-                family.__name__,
-                str(trials),
-                str(confirmations),
+                name,
+                str(study.repeats * trials),
+                str(study.repeats * confirmations),
                 str(left),
                 duration(expected.seconds),
                 expected.basis,
             ]
         )
     sizes = ", ".join(f"{name} {len(rows)}" for name, rows in data.splits.items())
-    title = f"{study.name}: {data.spec.source}, {sizes}"
+    repeats = f", {counted(study.repeats, 'repeat')}" if study.repeats > 1 else ""
+    title = f"{study.name}: {data.spec.source}, {sizes}{repeats}"
     footer = [*notes(study, data), _footer(seconds, num_workers)]
     if seconds:
         footer.append(_disk_line(*disk_needed(study, forecasts, num_workers), most_disk))

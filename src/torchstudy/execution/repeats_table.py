@@ -28,6 +28,14 @@ def repeat_rows(ledger: Ledger, study: str) -> Iterator[Row]:
                 yield _row(study, state, family, own)
 
 
+def mean_over_searches(ledger: Ledger, study: StudyState, family: str) -> tuple[float, int] | None:
+    """A family's mean test score over searches, and of how many; None for fewer than two."""
+    metric = objectives_in(study.summary)[0].metric
+    own = (row for row in repeat_rows(ledger, study.name) if row["family"] == family)
+    scores = [score for row in own if isinstance(score := row[f"test_{metric}"], float)]
+    return (statistics.fmean(scores), len(scores)) if len(scores) > 1 else None
+
+
 def _row(study: str, state: StudyState, family: str, trainings: Sequence[Training]) -> Row:
     objective, bounds = objectives_in(state.summary)[0], bounds_in(state.summary)
     searched = [training for training in trainings if training.purpose == "search"]
