@@ -46,6 +46,7 @@ COLUMNS = [
     "repeats",
 ]
 LEAST_P = 1e-12  # smaller ones are not told apart
+ROUNDING = 1e-12  # of what is computed from equal numbers, relative to them
 CLOSE = 1e-4  # between a mean of answers and the score in the table: they are of one training
 
 
@@ -174,7 +175,9 @@ def _mean_and_parts(values: Array) -> tuple[float, Parts]:
     """
     repeats, items = values.shape
     mean, rows, columns = float(values.mean()), values.mean(axis=1), values.mean(axis=0)
-    parts = [(float(rows.var(ddof=1)) / repeats, repeats - 1)]
+    scatter = float(rows.var(ddof=1)) / repeats
+    is_rounding = scatter < (ROUNDING * float(np.abs(rows).max())) ** 2
+    parts = [(0.0 if is_rounding else scatter, repeats - 1)]
     if items > 1:
         noise = values - rows[:, None] - columns[None, :] + mean
         own = float((noise**2).sum()) / ((repeats - 1) * (items - 1)) / values.size

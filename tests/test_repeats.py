@@ -1,0 +1,279 @@
+"""Scores over whole searches: intervals cover what they promise, with three searches as well."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import norm, ttest_1samp
+from tests.report_data import Made, write_study
+
+from torchstudy.analysis.repeats import (
+    SEARCHES_AND_ITEMS,
+    SEARCHES_ONLY,
+    between_searches,
+    difference_interval,
+    search_scores,
+    share_interval,
+    width_factor,
+)
+from torchstudy.analysis.statistics import holm
+from torchstudy.analysis.tables import Results, frame, read_results, write_table
+from torchstudy.repeats import repeat_name, repeat_of
+from torchstudy.report import repeats as report
+from torchstudy.report.page import render
+from torchstudy.report.story import Story
+from torchstudy.schemas import REPEAT_COLUMNS
+
+STUDIES = 800
+NOISE = 0.7
+
+
+def write_searches(folder: Path, spread: float = 0.004, repeats: int = 3) -> Path:
+    """A made-up study with further searches, whose answers differ from the first's by chance."""
+    results = read_results(write_study(folder, Made(trials=8)))
+    rows = []
+    for repeat in range(1, repeats + 1):
+        rng = np.random.default_rng(repeat)
+        for place, (family, table) in enumerate(results.predictions.items()):
+            own = table.copy()
+            if repeat > 1:
+                flips = rng.random(len(own)) < spread * (1 + repeat)
+                own["is_correct"] = own["is_correct"] ^ flips
+                place_of = folder / "repeats" / str(repeat) / "evidence" / family
+                write_table(own, place_of / "predictions")
+            by_seed = own.groupby("seed")["is_correct"].mean()
+            rows.append(
+                {
+                    "study": "digits",
+                    "repeat": repeat,
+                    "family": family,
+                    "seed": repeat,
+                    "trials": 8,
+                    "trial": place,
+                    "seeds": len(by_seed),
+                    "seconds": 10.0,
+                    "test_accuracy": float(by_seed.mean()),
+                }
+            )
+    write_table(frame(rows, REPEAT_COLUMNS), folder / "repeats")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_searches(tmp_path_factory.mktemp("searched"))
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> Results:
+    return read_results(folder)
+
+
+def _shares(
+    rng: np.random.Generator, mean: float, search: float, item: np.ndarray, repeats: int
+) -> np.ndarray:
+    """Shares of three seeds that are right, per study, repeat and item: a probit's effects."""
+    studies, items = len(item), item.shape[-1]
+    found = mean + item + rng.normal(0, search, (studies, repeats, 1, 1))
+    found = found + rng.normal(0, 0.1, (studies, repeats, 3, 1))
+    return (found + rng.normal(0, NOISE, (studies, repeats, 3, items)) > 0).mean(axis=2)
+
+
+def _truth(mean: float, search: float) -> float:
+    return float(norm.cdf(mean / math.sqrt(search**2 + 0.1**2 + 1 + NOISE**2)))
+
+
+# With 800 studies the standard error of a coverage of 95% is 0.8 points; the simulations are
+# seeded, so the bounds cannot fail by chance. Where both variances count, the sum of squared
+# quantiles errs on the wide side.
+@pytest.mark.parametrize(
+    ("mean", "search", "repeats", "highest"),
+    [(1.0, 0.15, 5, 0.97), (2.0, 0.3, 5, 0.97), (2.0, 0.3, 3, 0.98), (2.0, 0.1, 3, 0.985)],
+)
+def test_a_family_s_interval_covers_new_searches_seeds_and_items(
+    mean: float, search: float, repeats: int, highest: float
+) -> None:
+    rng = np.random.default_rng(41)
+    truth = _truth(mean, search)
+    item = rng.normal(0, 1, (STUDIES, 1, 1, 270))
+    found = [share_interval(one) for one in _shares(rng, mean, search, item, repeats)]
+    assert 0.93 <= np.mean([one.low <= truth <= one.high for one in found]) <= highest
+
+
+@pytest.mark.parametrize(
+    ("mean", "search", "repeats"), [(1.0, 0.15, 3), (2.0, 0.3, 3), (2.0, 0.05, 3), (2.0, 0.1, 5)]
+)
+def test_a_difference_is_covered_and_equal_families_are_rarely_told_apart(
+    mean: float, search: float, repeats: int
+) -> None:
+    rng = np.random.default_rng(43)
+    item = rng.normal(0, 1, (STUDIES, 1, 1, 270))  # what is hard for one is hard for the other
+    own, equal, worse = (
+        _shares(rng, level, search, item, repeats) for level in (mean, mean, mean - 0.2)
+    )
+    truth = _truth(mean, search) - _truth(mean - 0.2, search)
+    found = [difference_interval(one)[0] for one in own - worse]
+    assert 0.93 <= np.mean([one.low <= truth <= one.high for one in found]) <= 0.97
+    wrong = np.mean(
+        [not one.low <= 0 <= one.high for one, _ in map(difference_interval, own - equal)]
+    )
+    assert wrong <= 0.06  # 5%, and 1.4 standard errors of the simulation
+
+
+def test_the_p_value_is_where_the_interval_reaches_nothing() -> None:
+    rng = np.random.default_rng(5)
+    for shift in (0.0, 0.3, 0.6, 3.0):
+        apart = rng.normal(shift, 0.2, (3, 50)) + rng.normal(0, 0.1, (3, 1))
+        interval, p = difference_interval(apart)
+        assert (p < 0.05) == (not interval.low <= 0 <= interval.high)
+    assert p < 0.01
+
+
+def test_without_items_it_is_student_s_t_over_the_searches() -> None:
+    scores = np.array([0.02, 0.03, 0.026])
+    interval, p = difference_interval(scores[:, None])
+    known = ttest_1samp(scores, 0)
+    low, high = known.confidence_interval()
+    assert (interval.low, interval.high, p) == pytest.approx((low, high, known.pvalue))
+    assert width_factor(3) == pytest.approx(4.3027, abs=1e-4)
+    assert width_factor(2) > 12
+
+
+def test_searches_that_all_agree_leave_what_the_items_say() -> None:
+    alike = np.tile((np.arange(50) < 5).astype(float), (3, 1))
+    interval, p = difference_interval(alike)
+    assert interval.low < 0.1 < interval.high
+    assert 0 < p < 0.05
+    assert difference_interval(np.zeros((3, 50)))[1] == 1.0
+    assert math.isnan(difference_interval(np.full((3, 1), 0.1))[1])
+    perfect = share_interval(np.ones((3, 270)))
+    assert perfect.high == pytest.approx(1.0)
+    assert 0.98 < perfect.low < 0.99
+
+
+def test_scores_are_means_over_the_searches(results: Results) -> None:
+    table = search_scores(results)
+    assert list(table["family"]) == ["CNN", "Transfer", "AutoencoderProbe"]
+    for row in table.to_dict("records"):
+        own = results.repeats[results.repeats["family"] == row["family"]]
+        assert row["mean"] == pytest.approx(own["test_accuracy"].mean())
+        assert row["low"] < row["mean"] < row["high"]
+        assert (row["searches"], row["seeds"], row["items"]) == (3, 9, 270)
+        assert row["basis"] == SEARCHES_AND_ITEMS
+
+
+def test_the_best_is_compared_with_each_other_and_corrected_for_all_pairs(
+    results: Results,
+) -> None:
+    found = between_searches(results)
+    assert [(one.a, one.b) for one in found] == [("CNN", "Transfer"), ("CNN", "AutoencoderProbe")]
+    assert all(one.searches == 3 and one.items == 270 for one in found)
+    without = {"Transfer": "AutoencoderProbe", "AutoencoderProbe": "Transfer"}
+    rest = replace(results, predictions={})  # then only the searches are compared
+    assert {one.basis for one in between_searches(rest)} == {SEARCHES_ONLY}
+    third = [
+        one
+        for name in ("CNN",)
+        for one in between_searches(
+            replace(results, repeats=results.repeats[results.repeats["family"] != name])
+        )
+    ]
+    assert [(one.a, one.b) for one in third] == [("Transfer", without["Transfer"])]
+    expected = holm([*(one.p for one in found), third[0].p])
+    assert [one.adjusted_p for one in found] == pytest.approx(expected[:2])
+
+
+def test_one_search_is_no_repeat(results: Results) -> None:
+    first = replace(results, repeats=results.repeats[results.repeats["repeat"] == 1])
+    assert search_scores(first).empty
+    assert between_searches(first) == []
+    assert report.searched(Story(first)) is None
+
+
+def test_answers_that_the_scores_are_not_of_are_left_out(results: Results) -> None:
+    later = results.repeats["repeat"].eq(3) & results.repeats["family"].eq("CNN")
+    moved = results.repeats["test_accuracy"].where(~later, results.repeats["test_accuracy"] - 0.01)
+    found = search_scores(replace(results, repeats=results.repeats.assign(test_accuracy=moved)))
+    assert dict(zip(found["family"], found["basis"], strict=True))["CNN"] == SEARCHES_ONLY
+    assert set(found["basis"]) == {SEARCHES_ONLY, SEARCHES_AND_ITEMS}
+
+
+def test_no_difference_of_shares_is_beyond_one(tmp_path: Path) -> None:
+    results = read_results(write_searches(tmp_path, spread=0.1, repeats=2))
+    assert any(one.low < -0.5 for one in between_searches(results))
+    assert all(-1 <= one.low < one.high <= 1 for one in between_searches(results))
+
+
+def test_the_verdict_rests_on_the_searches(results: Results) -> None:
+    said = report.verdict(Story(results))
+    lead = between_searches(results)[0]
+    assert lead.is_separable
+    assert said.title.startswith("CNN wins over 3 searches: ")
+    low, high = (f"{100 * bound:.2f}" for bound in (lead.low, lead.high))
+    assert said.sentences[0].startswith("It beats Transfer by ")
+    assert f"(95% interval {low} to {high}, p" in said.sentences[0]
+    assert said.sentences[0].endswith(" over 3 searches.")
+    everything = " ".join(said.sentences)
+    assert "on the same 270 test images; p is Holm-corrected for 3 pairs of families" in everything
+    assert "3 searches say little about their own scatter: their interval goes 4.30" in everything
+
+
+def test_a_large_scatter_between_searches_takes_the_win_back(tmp_path: Path) -> None:
+    results = read_results(write_searches(tmp_path, repeats=3))
+    is_cnn = results.repeats["family"].eq("CNN") & results.repeats["repeat"].eq(2)
+    scores = results.repeats["test_accuracy"].where(~is_cnn, 0.9)
+    said = report.verdict(
+        Story(replace(results, repeats=results.repeats.assign(test_accuracy=scores)))
+    )
+    assert said.title.endswith("are not separable over 3 searches")
+    assert "another few searches could say otherwise" in said.sentences[0]
+
+
+def test_a_family_that_was_confirmed_once_is_named_and_unequal_searches_are(
+    results: Results,
+) -> None:
+    table = results.repeats
+    lost = table["family"].eq("Transfer") & table["repeat"].gt(1)
+    trials = table["trials"].where(table["repeat"] > 1, 20)
+    story = Story(replace(results, repeats=table.assign(trials=trials)[~lost]))
+    everything = " ".join(report.verdict(story).sentences)
+    assert "Transfer has a test score from fewer than two searches" in everything
+    assert "The searches are not equally long: 8 to 20 trials of a family." in everything
+
+
+def test_the_page_shows_every_search_with_mean_and_interval(results: Results) -> None:
+    html = render(results)
+    assert "Score over 3 searches" in html
+    assert "Each open mark is one whole search" in html
+    assert "repeats/2/report.html and on" in html
+    assert (
+        '>24</dd><dd class="note">in 3 searches</dd>' not in html
+    )  # 8 trials of 3 families, 3 times
+    assert '>72</dd><dd class="note">in 3 searches</dd>' in html
+    drawn = report.figure(Story(results))
+    scores = search_scores(results)
+    marks = drawn.data[0]
+    assert list(marks.x) == list(scores["scores"].iloc[0])
+    assert drawn.data[1].error_x.array[0] == pytest.approx(
+        scores["high"].iloc[0] - scores["mean"].iloc[0]
+    )
+
+
+def test_the_page_of_one_search_is_as_it_was(results: Results) -> None:
+    alone = replace(results, repeats=frame([], REPEAT_COLUMNS))
+    first = replace(results, repeats=results.repeats[results.repeats["repeat"] == 1])
+    assert render(alone) == render(first)
+    assert "searched" not in render(alone)
+
+
+def test_the_page_of_a_repeat_says_which_it_is(results: Results) -> None:
+    html = render(replace(results, summary={**results.summary, "repeat": 2}))
+    assert f"<span>{results.summary['study']}, repeat 2</span>" in html
+
+
+def test_names_of_repeats_can_be_taken_apart_and_are_no_user_s() -> None:
+    assert repeat_name("digits", 1) == "digits"
+    assert repeat_of(repeat_name("digits", 12)) == ("digits", 12)
+    assert repeat_of("digits") == ("digits", 1)
