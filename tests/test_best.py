@@ -17,7 +17,8 @@ from torchstudy.data.dataset import ImageData, prepare
 from torchstudy.data.images import Images
 from torchstudy.execution import job as jobs
 from torchstudy.execution.best import write_best
-from torchstudy.execution.exhibits import answers_path, read_answers
+from torchstudy.execution.arrays import read_arrays
+from torchstudy.execution.exhibits import answers_path
 from torchstudy.execution.job import Job
 from torchstudy.execution.outputs import training_folder
 from torchstudy.families.compression import Autoencoder
@@ -102,11 +103,11 @@ def test_what_is_in_the_test_split_has_no_say_in_the_temperature(
     job = _trained(data, tmp_path / "run")
     select = answers_path(job.folder, "select")
     before = select.read_bytes()
-    assert "temperature" in (read_answers(select) or {})
+    assert "temperature" in (read_arrays(select) or {})
     assert not answers_path(job.folder, "test").exists()
     _test(job)
     assert select.read_bytes() == before
-    tested = read_answers(answers_path(job.folder, "test"))
+    tested = read_arrays(answers_path(job.folder, "test"))
     assert tested is not None
     assert "temperature" not in tested
     assert len(tested["calibrated"]) == len(data.splits["test"])
@@ -119,10 +120,10 @@ def test_without_a_temperature_there_is_no_calibrated_confidence(
     run_job(job)  # again, now that there are answers on select
     answers_path(job.folder, "select").write_bytes(b"damaged")
     _test(job)
-    tested = read_answers(answers_path(job.folder, "test"))
+    tested = read_arrays(answers_path(job.folder, "test"))
     assert tested is not None
     assert "calibrated" not in tested
-    valid = read_answers(answers_path(job.folder, "valid"))
+    valid = read_arrays(answers_path(job.folder, "valid"))
     assert valid is not None
     assert not {"calibrated", "temperature"} & valid.keys()
 
@@ -130,14 +131,14 @@ def test_without_a_temperature_there_is_no_calibrated_confidence(
 def test_what_predicts_no_class_has_none(data: ImageData, tmp_path: Path) -> None:
     job = job_for(Autoencoder, data, tmp_path)
     run_job(job)
-    assert set(read_answers(answers_path(tmp_path, "select")) or {}) == {"code"}
+    assert set(read_arrays(answers_path(tmp_path, "select")) or {}) == {"code"}
 
 
 def test_the_calibrated_confidence_is_that_of_the_predicted_class(
     data: ImageData, tmp_path: Path
 ) -> None:
     job = _trained(data, tmp_path / "run")
-    answers = read_answers(answers_path(job.folder, "select"))
+    answers = read_arrays(answers_path(job.folder, "select"))
     assert answers is not None
     two = np.array([[0.2, 0.8]], dtype=np.float32)
     assert tempered(two, 2.0)[0, 1] == pytest.approx(0.8**0.5 / (0.8**0.5 + 0.2**0.5))
@@ -184,7 +185,7 @@ def test_a_model_without_a_temperature_leaves_no_older_one(data: ImageData, tmp_
     assert found is not None
     assert (found.seed, found.items) == (key.seed, len(data.splits["select"]))
     selected = answers_path(job.folder, "select")
-    kept = {k: v for k, v in (read_answers(selected) or {}).items() if k != "temperature"}
+    kept = {k: v for k, v in (read_arrays(selected) or {}).items() if k != "temperature"}
     with selected.open("wb") as file:
         np.savez(file, **kept)
     assert write_best(tmp_path, MLP, data, training, {}) == ""

@@ -105,6 +105,25 @@ REPEAT_COLUMNS: dict[str, str] = {
 trial in the search, `select_<objective>` and `test_<objective>`, the means over `seeds` fresh
 trainings, and `select_deviation` and `test_deviation`, the standard deviations between those."""
 
+EXAMPLE_COLUMNS: dict[str, str] = {
+    "study": "string",
+    "family": "string",
+    "trial": "Int64",
+    "seed": "Int64",
+    "epoch": "Int64",
+    "item": "Int64",
+    "name": "string",
+    "target": "string",
+    "predicted": "string",
+    "confidence": "float64",
+    "is_correct": "boolean",
+    "target_value": "float64",
+    "predicted_value": "float64",
+}
+"""`evidence/examples`: what each trial of the search answered to the same few validation items, a
+class or a value, with its weights after `epoch`. The items' pictures are in `examples.npz` beside
+it; what a family makes of them in `<family>/examples.npz`: arrays "trial/epoch/caption"."""
+
 FRONT_COLUMNS: dict[str, str] = {"study": "string", "family": "string", "trial": "Int64"}
 """`front`: the completed trials that no other beats in all objectives, the first objective's best
 first; then one column per objective, `valid_<metric>` or a cost, and `config.<name>`."""

@@ -104,7 +104,7 @@ def test_what_killed_processes_left_is_gone_after_the_next_run(
     folder = tmp_path / "lines"
     shutil.copytree(whole.folder, folder)
     shutil.copyfile(whole.folder.parent / "studies.sqlite", tmp_path / "studies.sqlite")
-    kept = next((folder / "checkpoints" / "Linear").iterdir())
+    kept = next((folder / "checkpoints" / "Linear").glob("*-*"))
     ended = subprocess.Popen(["true"])
     ended.wait()
     (kept / f".checkpoint.pt.{ended.pid}.abcd.part").write_bytes(b"half")

@@ -114,13 +114,13 @@ def read_results(folder: Path) -> Results:
     if not folder.is_dir():
         raise StudyError(f"{folder} is not a folder of results; `optimize run` makes one")
     summary = _summary(folder / "study.json")
-    trials = _table(folder / "trials.parquet", TRIAL_COLUMNS)
+    trials = read_table(folder / "trials.parquet", TRIAL_COLUMNS)
     if trials is None:
         raise StudyError(f"{folder / 'trials.parquet'} is missing; `optimize run` writes it")
-    epochs = _table(folder / "epochs.parquet", EPOCH_COLUMNS)
-    confirmation = _table(folder / "confirmation.parquet", CONFIRMATION_COLUMNS)
-    proposals = _table(folder / "proposals.parquet", PROPOSAL_COLUMNS)
-    repeats = _table(folder / "repeats.parquet", REPEAT_COLUMNS)
+    epochs = read_table(folder / "epochs.parquet", EPOCH_COLUMNS)
+    confirmation = read_table(folder / "confirmation.parquet", CONFIRMATION_COLUMNS)
+    proposals = read_table(folder / "proposals.parquet", PROPOSAL_COLUMNS)
+    repeats = read_table(folder / "repeats.parquet", REPEAT_COLUMNS)
     return Results(
         trials=trials,
         epochs=frame([], EPOCH_COLUMNS) if epochs is None else epochs,
@@ -276,7 +276,8 @@ def _summary(path: Path) -> dict[str, Any]:
     return summary
 
 
-def _table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame | None:
+def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame | None:
+    """The Parquet table at `path`, None where there is none; StudyError if it is damaged."""
     if not path.is_file():
         return None
     try:
@@ -296,7 +297,7 @@ def _table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame | None:
 def _evidence(folder: Path, name: str, columns: Mapping[str, str]) -> dict[str, pd.DataFrame]:
     """The table of this name of every family that has one."""
     paths = sorted((folder / "evidence").glob(f"*/{name}.parquet"))
-    tables = {path.parent.name: _table(path, columns) for path in paths}
+    tables = {path.parent.name: read_table(path, columns) for path in paths}
     return {family: table for family, table in tables.items() if table is not None}
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from torchstudy.analysis.calibration import Calibration, expected_error, write_calibration
 from torchstudy.data.dataset import ImageData
 from torchstudy.execution import job as jobs
-from torchstudy.execution.exhibits import answers_path, read_answers
+from torchstudy.execution.arrays import read_arrays
+from torchstudy.execution.exhibits import answers_path
 from torchstudy.execution.outputs import Row, training_folder
 from torchstudy.families.base import Family
 from torchstudy.fitting import instantiate
@@ -46,7 +47,7 @@ def write_best(
 
 def _calibration(source: Path, data: ImageData, training: Training) -> Calibration | None:
     """What a training's answers say of its confidence; None where no temperature was fitted."""
-    selected, tested = (read_answers(answers_path(source, name)) for name in ("select", "test"))
+    selected, tested = (read_arrays(answers_path(source, name)) for name in ("select", "test"))
     if not (selected and tested and "temperature" in selected and "calibrated" in tested):
         return None
     is_correct = tested["predicted"] == data.targets[data.splits["test"]]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torchstudy.analysis.tables import PREDICTION_COLUMNS, frame, read_gallery, write_table
 from torchstudy.data.dataset import ImageData
 from torchstudy.errors import StudyError
-from torchstudy.execution.exhibits import answers_path, gallery_path, read_answers
+from torchstudy.execution.arrays import read_arrays
+from torchstudy.execution.exhibits import answers_path, gallery_path
 from torchstudy.execution.outputs import Row, training_folder
 from torchstudy.files import written_aside
 from torchstudy.records import Training
@@ -37,7 +38,7 @@ def write_evidence(
     for split, trainings in shown.items():
         for training in trainings:
             path = answers_path(training_folder(folder, training.key), split)
-            answers = read_answers(path)
+            answers = read_arrays(path)
             if answers is None:
                 notes.append(f"{family}: {path} is damaged, so the report leaves these answers out")
                 continue

@@ -1,10 +1,7 @@
 """What a training leaves to look at: its answers per item, codes, and pictures over the epochs."""
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +10,14 @@ from torch import Tensor, nn
 
 from torchstudy.analysis.calibration import fitted, nll, tempered
 from torchstudy.data.spec import DataSpec
+from torchstudy.execution.arrays import Arrays, read_arrays, write_arrays
+from torchstudy.execution.examples import PICTURE, chosen_places, record_path, reduced
 from torchstudy.families.base import Family
-from torchstudy.files import written_aside
+from torchstudy.records import Outcome, Status
+from torchstudy.seeds import derive
 from torchstudy.training.batches import Split
+from torchstudy.training.gallery import as_bytes
 
-Arrays = dict[str, NDArray[Any]]
 SEPARATOR = "/"  # between epoch and caption in the gallery's file
 
 
@@ -45,22 +45,38 @@ def write_answers(
     if probabilities is not None:
         answers |= _calibrated(folder, probabilities, split.targets.cpu().numpy(), name)
     if answers:
-        _write(answers_path(folder, name), answers)
+        write_arrays(answers_path(folder, name), answers)
 
 
-def read_answers(path: Path) -> Arrays | None:
-    """The answers in a file, none where there is none; None if it is damaged.
+def write_example(
+    folder: Path, family: Family, model: nn.Module, data: DataSpec, valid: Split, outcome: Outcome
+) -> None:
+    """Write what a model makes of the few items that all trials are shown: `examples.record_path`.
 
-    numpy checks every byte against the sums in the file.
+    `predicted` and `confidence`, or `value`; `picture/<caption>`, uint8 (items, channels, height,
+    width), where it is no item as it was. `epoch` is that of the weights, `epochs` how many the
+    training has had. Whatever is drawn comes from a generator of its own.
     """
-    try:
-        # numpy leaves a path that it opened itself open where the file is damaged
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-            return {name: saved[name] for name in saved.files}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
-        return None
+    is_over = outcome.status is Status.COMPLETED
+    places = chosen_places(valid.targets.cpu().numpy(), data.task)
+    own = valid.take(torch.from_numpy(places))
+    model.eval()
+    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(0, "examples"))
+        arrays, _ = _answers(family, model, data, own)
+        (batch,) = own.in_order()
+        shown = {
+            caption: images
+            for caption, images in family.pictures(model, batch).items()
+            if not torch.equal(images, batch.inputs)
+        }
+    arrays.pop("code", None)
+    for caption, images in as_bytes(shown).items():
+        arrays[f"{PICTURE}{caption}"] = reduced(images.numpy())
+    if arrays:
+        arrays["epoch"] = np.array(outcome.best_epoch if is_over else outcome.epochs)
+        arrays["epochs"] = np.array(outcome.epochs)
+        write_arrays(record_path(folder), arrays, is_packed=True)
 
 
 def write_gallery(folder: Path, gallery: Mapping[int, Mapping[str, Tensor]]) -> None:
@@ -71,7 +87,7 @@ def write_gallery(folder: Path, gallery: Mapping[int, Mapping[str, Tensor]]) -> 
         for caption, images in pictures.items()
     }
     if arrays:
-        _write(gallery_path(folder), arrays)
+        write_arrays(gallery_path(folder), arrays)
 
 
 def _calibrated(
@@ -84,7 +100,7 @@ def _calibrated(
         temperature = fit.value
         found["temperature"] = np.array(temperature)
     elif name == "test":
-        selected = read_answers(answers_path(folder, "select")) or {}
+        selected = read_arrays(answers_path(folder, "select")) or {}
         temperature = float(selected["temperature"]) if "temperature" in selected else None
     if temperature is None or not (len(targets) and np.isfinite(probabilities).all()):
         return {}
@@ -115,8 +131,3 @@ def _answers(
         arrays |= {"predicted": predicted.numpy(), "confidence": confidence.numpy()}
         return arrays, probabilities.float().numpy()
     return arrays, None
-
-
-def _write(path: Path, arrays: Arrays) -> None:
-    with written_aside(path) as aside, aside.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes `file` for one too

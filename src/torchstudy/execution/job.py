@@ -151,6 +151,10 @@ def _run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
         on_pictures=gallery.__setitem__,
         should_stop=should_stop,
     )
+    if job.purpose == "search" and _is_over(job, outcome):
+        exhibits.write_example(
+            job.folder, ready.family, model, ready.data, ready.splits["valid"], outcome
+        )
     return concluded(job, ready, outcome, model, gallery)
 
 
@@ -217,6 +221,12 @@ def concluded(
         outcome = replace(outcome, metrics={**outcome.metrics, **selected})
     last(job.folder)  # before the outcome is recorded for good
     return outcome
+
+
+def _is_over(job: Job, outcome: Outcome) -> bool:
+    """Whether a training got to its end or to where it was to pause, and was not interrupted."""
+    is_paused = outcome.status is Status.PAUSED and outcome.epochs == job.until
+    return is_paused or outcome.status is Status.COMPLETED
 
 
 def _refit(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:

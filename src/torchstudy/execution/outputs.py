@@ -14,6 +14,7 @@ from torchstudy.analysis.front import front_table
 from torchstudy.analysis.tables import frame, write_table
 from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.epochs import epoch_table
+from torchstudy.execution.examples import write_examples
 from torchstudy.execution.ledger import Ledger, StudyState
 from torchstudy.execution.proposals import proposal_rows
 from torchstudy.execution.repeats_table import repeat_rows, searches_of
@@ -94,16 +95,18 @@ def _ordered(ledger: Ledger, state: StudyState, purpose: Purpose) -> list[Traini
 
 
 def write_tables(ledger: Ledger, state: StudyState, folder: Path) -> None:
-    """Write the tables as Parquet and CSV, and `study.json`.
+    """Write the tables as Parquet and CSV, examples, and last `study.json`.
 
     The front is one of several objectives, and repeats are those of several searches.
     """
     front = ["front"] if len(objectives_in(state.summary)) > 1 else []
     repeats = ["repeats"] if len(searches_of(ledger, state.name)) > 1 else []
-    names = [*ALWAYS, *front, *repeats]
-    for name, table in tables(ledger, state, names).items():
+    found = tables(ledger, state, [*ALWAYS, *front, *repeats])
+    for name, table in found.items():
         write_table(table, folder / name)
         failpoint("amid-tables")
+    classes = (state.summary.get("data") or {}).get("classes") or []
+    write_examples(folder, found["trials"], classes)
     write_json(folder / "study.json", {**state.summary, "state": state.state})
 
 

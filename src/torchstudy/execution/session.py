@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torchstudy.data.dataset import ImageData
 from torchstudy.errors import Interrupted, RunError
-from torchstudy.execution import finishing
+from torchstudy.execution import examples, finishing
 from torchstudy.execution.asking import InlineAsker, ProcessAsker
 from torchstudy.execution.board import Board
 from torchstudy.execution.executor import Event, Executor, InlineExecutor
@@ -65,10 +65,9 @@ class Session:
         disk: float = DISK * 1e9,
         good: dict[str, list[tuple[Config, str]]] | None = None,
     ) -> None:
-        names = [family.__name__ for family in study.families]
         self.study, self.data, self.ledger = study, data, ledger
         self.folder, self.watcher = folder, watcher
-        self.board = Board(ledger, study.name, names)
+        self.board = Board(ledger, study.name, [family.__name__ for family in study.families])
         self.schedule = Schedule(
             study=study,
             board=self.board,
@@ -123,6 +122,7 @@ class Session:
 
     def _loop(self) -> None:
         clear_remains(self.folder, self.board.trainings.values())
+        examples.write_shown(self.folder, self.data)
         self.proposing.go_on()
         self.watcher.begun(plan_of(self.schedule))
         for note in notes(self.study, self.data):

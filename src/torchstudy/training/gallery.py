@@ -1,6 +1,6 @@
 """Pictures to watch over the epochs: when they are taken, and how they are kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,12 @@ def taken(
     pictures: Callable[[nn.Module, Batch], dict[str, Tensor]], model: nn.Module, batch: Batch
 ) -> dict[str, Tensor]:
     """The pictures as uint8 (items, channels, height, width), by caption."""
+    return as_bytes(pictures(model, batch))
+
+
+def as_bytes(pictures: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Images in [0, 1] as uint8, on the CPU."""
     return {
         caption: images.float().clamp(0, 1).mul(255).round().to(torch.uint8).cpu().contiguous()
-        for caption, images in pictures(model, batch).items()
+        for caption, images in pictures.items()
     }

@@ -1,0 +1,106 @@
+"""What every trial makes of the same few validation items, as a run left it."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from torchstudy.analysis.tables import read_table
+from torchstudy.errors import StudyError
+from torchstudy.schemas import EXAMPLE_COLUMNS
+
+SHOWN = PICTURES = "examples.npz"  # the items, and in a family's folder what it makes of them
+TABLE = "examples"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """Pictures that a trial made: (items, channels, height, width), uint8."""
+
+    caption: str
+    epoch: int
+    images: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Examples:
+    """The items, the trials' answers (`EXAMPLE_COLUMNS`), and who made pictures of them.
+
+    `images` (items, channels, height, width) are None where the items have none. `pictured` has the
+    names of arrays, "epoch/caption", by family and trial.
+    """
+
+    table: pd.DataFrame
+    names: list[str]
+    targets: NDArray[Any]  # numbers of classes, or values
+    images: NDArray[np.uint8] | None
+    pictured: Mapping[tuple[str, int], list[str]]
+    folder: Path
+
+    def made(self, family: str, trial: int) -> list[Made]:
+        """The pictures of one trial, read anew; none if it made none."""
+        if (family, trial) not in self.pictured:
+            return []
+        path = next(path for path in _pictures(self.folder) if path.parent.name == family)
+        found = _arrays(path, [f"{trial}/{key}" for key in self.pictured[family, trial]])
+        return [
+            Made(caption=caption, epoch=int(epoch), images=images)
+            for key, images in found.items()
+            for _, epoch, caption in [key.split("/", 2)]
+        ]
+
+
+def read_examples(folder: Path) -> Examples | None:
+    """What a run left in its folder; None if nothing: versions before this one wrote none.
+
+    Raises StudyError where a file is damaged.
+    """
+    place = folder / "evidence"
+    table = read_table(place / f"{TABLE}.parquet", EXAMPLE_COLUMNS)
+    if table is None:
+        return None
+    shown = _arrays(place / SHOWN)
+    pictured: dict[tuple[str, int], list[str]] = {}
+    for path in _pictures(folder):
+        for name in _names(path):
+            trial, _, key = name.partition("/")
+            pictured.setdefault((path.parent.name, int(trial)), []).append(key)
+    return Examples(
+        table=table,
+        names=[str(name) for name in shown["name"]],
+        targets=shown["target"],
+        images=shown.get("images"),
+        pictured=pictured,
+        folder=folder,
+    )
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted((folder / "evidence").glob(f"*/{PICTURES}"))
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from error
+
+
+def _arrays(path: Path, names: list[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Arrays of a file, all unless named."""
+    try:
+        # numpy leaves a path that it opened itself open where the file is damaged
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            return {name: saved[name] for name in (names or saved.files)}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> StudyError:
+    return StudyError(f"{path} is damaged ({error}); `optimize run` of its study writes it again")

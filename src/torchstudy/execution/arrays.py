@@ -1,0 +1,38 @@
+"""Named arrays in a file: written all or nothing, and read without trust in what they became."""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchstudy.files import written_aside
+
+Arrays: TypeAlias = dict[str, NDArray[Any]]
+
+
+def write_arrays(
+    path: Path, arrays: Mapping[str, NDArray[Any]], *, is_packed: bool = False
+) -> None:
+    """Replace the file at `path` by these arrays; the same arrays give the same bytes."""
+    save = np.savez_compressed if is_packed else np.savez
+    with written_aside(path) as aside, aside.open("wb") as file:
+        save(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes `file` for one too
+
+
+def read_arrays(path: Path) -> Arrays | None:
+    """The arrays in a file, none where there is none; None if it is damaged.
+
+    numpy checks every byte against the sums in the file.
+    """
+    try:
+        # numpy leaves a path that it opened itself open where the file is damaged
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            return {name: saved[name] for name in saved.files}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        return None

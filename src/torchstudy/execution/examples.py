@@ -1,0 +1,154 @@
+"""What every trial makes of the same few validation items: which they are, and one table of all.
+
+A worker writes a record beside its training's folder before the outcome is reported, so that a
+trial of which the ledger knows has its record, and one that is trained again writes the same.
+It needs no torch, as tables and reports are drawn where none is installed.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchstudy.analysis.examples import PICTURES, SHOWN, TABLE
+from torchstudy.data.dataset import ImageData
+from torchstudy.data.spec import Task
+from torchstudy.execution.arrays import Arrays, read_arrays, write_arrays
+from torchstudy.schemas import EXAMPLE_COLUMNS
+from torchstudy.seeds import derive
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COUNT = 8  # validation items: what a drawer has room for
+SIDE = 48  # pixels of a picture at most; larger ones are made smaller
+FOLDER = "examples"  # beside the folders of a family's trainings
+PICTURE = "picture/"  # before the caption, in the names of a record's arrays
+
+Row = dict[str, object]
+
+
+def chosen_places(targets: NDArray[Any], task: Task) -> NDArray[np.int64]:
+    """At most `COUNT` places in a split, in rising order; they depend on the split alone.
+
+    Classes are as even as can be, and which items of a class is drawn; of numbers, targets lie at
+    even distances in their order.
+    """
+    if task == "regression":
+        order = np.argsort(targets, kind="stable")
+        ends = np.linspace(0, len(order) - 1, min(COUNT, len(order)))
+        return np.sort(order[ends.round().astype(np.int64)])
+    drawn = np.random.default_rng(derive(0, "examples")).permutation(len(targets))
+    seen: Counter[int] = Counter()
+    turns = []  # how many items of its class were drawn before
+    for each in targets[drawn].tolist():
+        turns.append(seen[each])
+        seen[each] += 1
+    first = np.argsort(turns, kind="stable")[:COUNT]
+    return np.sort(drawn[first])
+
+
+def reduced(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images (items, channels, height, width) of at most `SIDE` pixels: means of whole blocks."""
+    height, width = images.shape[2:]
+    factor = -(-max(height, width) // SIDE)
+    if factor == 1:
+        return images
+    rows, columns = max(1, height // factor), max(1, width // factor)
+    tall, wide = min(factor, height), min(factor, width)
+    cut = images[:, :, : rows * tall, : columns * wide]
+    blocks = cut.reshape(*images.shape[:2], rows, tall, columns, wide)
+    means: NDArray[np.uint8] = blocks.mean(axis=(3, 5)).round().astype(np.uint8)
+    return means
+
+
+def record_path(folder: Path) -> Path:
+    """Where the training of a folder leaves its record: pruning that folder does not take it."""
+    return folder.parent / FOLDER / f"{folder.name}.npz"
+
+
+def write_shown(folder: Path, data: ImageData) -> None:
+    """Write the items that all trials are shown, once for a study: `evidence/examples.npz`.
+
+    `item`, `name` and `target` (items,), and `images` (items, channels, height, width) where there
+    are any: of several views the first.
+    """
+    path = folder / "evidence" / SHOWN
+    if read_arrays(path):
+        return
+    rows = data.splits["valid"]
+    items = rows[chosen_places(data.targets[rows], data.spec.task)]
+    arrays: Arrays = {
+        "item": items,
+        "name": np.array([data.names[item] for item in items], dtype=np.str_),
+        "target": data.targets[items],
+    }
+    if data.spec.has_images:
+        pixels = np.asarray(data.pixels[items])
+        arrays["images"] = reduced(pixels if data.spec.views == 1 else pixels[:, 0])
+    write_arrays(path, arrays, is_packed=True)
+
+
+def write_examples(folder: Path, trials: "pd.DataFrame", classes: Sequence[str]) -> None:
+    """Write `evidence/examples` and each family's pictures, of the trials in their table.
+
+    A record of more epochs than the trial has is of a leg whose end was never recorded: it is left
+    out, as is a damaged one. Nothing is written where no trial has a record.
+    """
+    from torchstudy.analysis.tables import frame, write_table
+
+    shown = read_arrays(folder / "evidence" / SHOWN)
+    if not shown:
+        return
+    rows: list[Row] = []
+    pictures: dict[str, Arrays] = {}
+    for trial, record in _records(folder, trials):
+        own = {name: trial[name] for name in ("study", "family", "trial", "seed")}
+        own["epoch"] = int(record["epoch"])
+        rows += _rows(own, record, shown, classes)
+        for name in (name for name in record if name.startswith(PICTURE)):
+            key = f"{trial['trial']}/{own['epoch']}/{name.removeprefix(PICTURE)}"
+            pictures.setdefault(str(trial["family"]), {})[key] = record[name]
+    for family, arrays in pictures.items():
+        write_arrays(folder / "evidence" / family / PICTURES, arrays, is_packed=True)
+    if rows or pictures:
+        write_table(frame(rows, EXAMPLE_COLUMNS), folder / "evidence" / TABLE)
+
+
+def _records(folder: Path, trials: "pd.DataFrame") -> Iterator[tuple[Mapping[str, Any], Arrays]]:
+    """Every trial that has a record, with it."""
+    there: dict[str, set[str]] = {}
+    for trial in trials[["study", "family", "trial", "seed", "epochs"]].to_dict("records"):
+        family = str(trial["family"])
+        place = folder / "checkpoints" / family / FOLDER
+        if family not in there:
+            there[family] = set(os.listdir(place)) if place.is_dir() else set()
+        name = f"{trial['trial']}-{trial['seed']}.npz"
+        if name not in there[family]:
+            continue
+        record = read_arrays(place / name)
+        if record and int(record["epochs"]) <= trial["epochs"]:
+            yield {str(key): value for key, value in trial.items()}, record
+
+
+def _rows(own: Row, record: Arrays, shown: Arrays, classes: Sequence[str]) -> Iterator[Row]:
+    """One row per item that the trial answered."""
+    for at, item in enumerate(shown["item"].tolist()):
+        row = {**own, "item": item, "name": str(shown["name"][at])}
+        target = shown["target"][at]
+        if "value" in record:
+            value = float(record["value"][at])
+            yield {**row, "target_value": float(target), "predicted_value": value}
+        elif "predicted" in record:
+            guess = int(record["predicted"][at])
+            yield {
+                **row,
+                "target": classes[int(target)],
+                "predicted": classes[guess],
+                "confidence": float(record["confidence"][at]),
+                "is_correct": bool(guess == target),
+            }
