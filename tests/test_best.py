@@ -16,8 +16,8 @@ from torchstudy.analysis.tables import PREDICTION_COLUMNS, read_results, write_t
 from torchstudy.data.dataset import ImageData, prepare
 from torchstudy.data.images import Images
 from torchstudy.execution import job as jobs
-from torchstudy.execution.best import write_best
 from torchstudy.execution.arrays import read_arrays
+from torchstudy.execution.best import write_best
 from torchstudy.execution.exhibits import answers_path
 from torchstudy.execution.job import Job
 from torchstudy.execution.outputs import training_folder

@@ -1,14 +1,19 @@
 """Every trial in a real browser: lines, conditions, the drawer and its keys, accessibility."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.browser import Opened, in_a_browser
-from tests.report_data import Made, write_study
+from tests.example_records import write_records
+from tests.report_data import HOSTILE, Made, write_study
 
+from torchstudy.analysis.examples import read_examples
 from torchstudy.analysis.tables import read_results
+from torchstudy.execution.examples import write_examples
+from torchstudy.report import examples
 from torchstudy.report.page import write_report
 
 pytestmark = in_a_browser
@@ -302,3 +307,91 @@ def test_of_many_trials_two_hundred_are_drawn_and_that_is_said(
         assert said.startswith("200 of 230 trials: the best 100, and an even sample of the others.")
         opened.page.fill("#words", "epochs>3")
         assert 0 < opened.lines(0) < 200
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_study(tmp_path_factory.mktemp("pictured"), Made(families=("CNN",), trials=6))
+    write_records(folder, captions=("reconstruction",))
+    return write_report(folder)
+
+
+def test_the_drawer_shows_what_a_trial_answers_in_words_and_pictures(
+    browser: Any, pictured: Path
+) -> None:
+    found = read_examples(pictured.parent)
+    assert found
+    with Opened(browser, pictured) as opened:
+        page = opened.page
+        page.fill("#words", "trial=2")
+        page.locator("#trial-table tbody button").first.click()
+        page.wait_for_selector("#drawer-answers li")
+        own = found.table[found.table["trial"] == 2]
+        expected = [
+            f"{row['target']}, answered {row['predicted']}, {round(100 * row['confidence'])}%"
+            for row in own.to_dict("records")
+        ]
+        pictures = page.locator("#drawer-answers img")
+        assert [each.get_attribute("alt") for each in pictures.all()] == expected
+        assert page.evaluate("[...document.querySelectorAll('#drawer img')].map(i => i.decode())")
+        signs = [
+            str(each.text_content())[0] for each in page.locator("#drawer-answers strong").all()
+        ]
+        assert signs == ["✓" if right else "✗" for right in own["is_correct"]]
+        assert page.locator("#drawer-answers .wrong").count() == int((~own["is_correct"]).sum())
+        said = str(page.locator("#drawer-examples-about").text_content())
+        assert said.endswith(f"here after epoch 1. {int(own['is_correct'].sum())} of 8 right.")
+        strip = page.locator("#drawer-strips img")
+        assert strip.get_attribute("alt") == "8 pictures: reconstruction"
+        assert strip.evaluate("(i) => i.decode().then(() => i.naturalWidth)") == 8 * 13 - 1
+        page.keyboard.press("Escape")
+        assert opened.messages == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1400, "dark"), (390, "light")])
+def test_axe_finds_nothing_about_the_pictures(
+    browser: Any, pictured: Path, width: int, scheme: str
+) -> None:
+    with Opened(browser, pictured, width=width, scheme=scheme) as opened:
+        opened.page.locator("#trial-table tbody button").first.click()
+        opened.page.wait_for_selector("#drawer-strips img")
+        assert opened.ailments() == []
+        assert opened.page.evaluate("(d => d.scrollWidth - d.clientWidth)(drawer)") == 0
+
+
+def test_hostile_class_names_are_words_in_the_drawer(browser: Any, tmp_path: Path) -> None:
+    folder = write_study(tmp_path, Made(families=("CNN",), trials=3))
+    write_records(folder)
+    summary = json.loads((folder / "study.json").read_text())
+    names = [f"{HOSTILE}{digit}" for digit in range(10)]
+    summary["data"]["classes"] = names
+    (folder / "study.json").write_text(json.dumps(summary))
+    write_examples(folder, read_results(folder).trials, names)
+    with Opened(browser, write_report(folder)) as opened:
+        opened.page.locator("#trial-table tbody button").first.click()
+        opened.page.wait_for_selector("#drawer-answers li")
+        assert "<img src=x" in str(
+            opened.page.locator("#drawer-answers strong").first.text_content()
+        )
+        assert opened.page.title() != "owned"
+        assert opened.messages == []
+
+
+def test_without_examples_the_drawer_says_nothing_of_them(opened: Opened) -> None:
+    opened.page.locator("#trial-table tbody button").first.click()
+    opened.page.wait_for_selector("#drawer .js-line", state="attached")
+    assert opened.page.locator("#drawer-examples").is_hidden()
+
+
+def test_examples_that_are_left_out_are_said_to_be(
+    browser: Any, pictured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examples, "MOST_CHARACTERS", 1)
+    report = write_report(pictured.parent, pictured.with_name("short.html"))
+    with Opened(browser, report) as opened:
+        opened.page.locator("#trial-table tbody button").nth(3).click()
+        opened.page.wait_for_selector("#drawer-examples:not([hidden])")
+        said = str(opened.page.locator("#drawer-examples-about").text_content())
+        assert said.startswith("Left out here to keep the page small")
+        assert opened.page.locator("#drawer-answers").is_hidden()
+        assert opened.page.locator("#drawer-strips").is_hidden()

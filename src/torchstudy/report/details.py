@@ -10,6 +10,7 @@ from torchstudy.records import Status
 from torchstudy.report import figures, sentences
 from torchstudy.report.axes import scale_of
 from torchstudy.report.bounds import bound_words
+from torchstudy.report.examples import shown_examples
 from torchstudy.report.formats import called, capital, metric_of, shortened
 from torchstudy.report.looks import status_words
 from torchstudy.report.parallel import example, parallel_plots
@@ -66,7 +67,7 @@ def trials(story: Story) -> Content:
     return Content(
         context=context,
         figures={**drawn, "trial-curve": curve_figure(story)},
-        data={"trials": data, "curves": trial_curves(story)},
+        data={"trials": data, "curves": {**trial_curves(story), "examples": shown_examples(story)}},
     )
 
 

@@ -32,7 +32,7 @@ def row(images: npt.NDArray[np.uint8]) -> Row:
     One channel is grey, three are colours; of more (several views) the first three are shown, and
     two become their mean.
     """
-    shown = np.stack([_reduced(_colors(image)) for image in images[:MOST_ITEMS]])
+    shown = np.stack([_reduced(colors(image)) for image in images[:MOST_ITEMS]])
     items, height, width, channels = shown.shape
     lines, columns = math.ceil(items / COLUMNS), min(items, COLUMNS)
     size = lines * (height + GAP) - GAP, columns * (width + GAP) - GAP
@@ -50,7 +50,7 @@ def row(images: npt.NDArray[np.uint8]) -> Row:
     )
 
 
-def _colors(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def colors(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """(channels, height, width) as (height, width, 1 or 3)."""
     channels = len(image)
     if channels == 2:

@@ -6,7 +6,7 @@ function trialDrawer(table, page) {
   const FACTS = ["status", "value", "epochs", "seconds", "parameters", "origin", "environment"];
   let shown = null; // the trial's place in the table
   let opener = null; // what gets the focus back
-  let curves = null; // unpacked when the first drawer opens
+  let curves = null; // unpacked when the first drawer opens, with the examples
 
   const element = (tag, text, name) => {
     const made = document.createElement(tag);
@@ -49,10 +49,12 @@ function trialDrawer(table, page) {
       .flatMap(([key, title]) => [element("h4", title), element("p", cell(row, key), key)]);
   }
 
+  const unpack = async () => { curves ??= JSON.parse(await page.unpacked("packed-curves")); };
+
   async function drawCurve(row) {
     const place = page.byId("drawer-curve");
     const about = page.byId("drawer-curve-about");
-    curves ??= JSON.parse(await page.unpacked("packed-curves"));
+    await unpack();
     if (shown !== row) return;
     const family = table.rows[row][at.family];
     const best = curves.best[family] ?? null;
@@ -85,6 +87,61 @@ function trialDrawer(table, page) {
   }
   const placed = (value) => (value === null || !curves.error ? value : Math.max(1 - value, curves.error));
 
+  // What the trial makes of a few items: an answer to each, or pictures side by side.
+  const LEFT_OUT = "Left out here to keep the page small, as for all but the best trials: the folder evidence has it.";
+  const picture = (given, alt) => Object.assign(element("img"), { src: given.address, width: given.width, height: given.height, alt });
+  function answer(examples, entry, place) {
+    const item = examples.items[place];
+    const name = (value) => (entry.guesses ? page.visible(examples.classes[value]) : value === null ? "not finite" : String(value));
+    const [own, percent] = entry.guesses ? entry.guesses[place] : [entry.values[place], null];
+    const isRight = own === item.target;
+    const li = element("li", undefined, entry.guesses ? (isRight ? "right" : "wrong") : undefined);
+    const sentence = `${name(item.target)}, answered ${name(own)}${percent === null ? "" : `, ${percent}%`}`;
+    li.append(item.address ? picture(item, sentence) : element("span", sentence, "hidden"));
+    const seen = element("span");
+    const sign = entry.guesses ? (isRight ? "\u2713 " : "\u2717 ") : "";
+    seen.append(element("strong", `${sign}${name(own)}`), percent === null ? "" : ` ${percent}%`,
+      element("span", isRight ? "" : `true: ${name(item.target)}`));
+    seen.ariaHidden = "true"; // the sentence says the same
+    li.title = page.visible(item.name);
+    li.append(seen);
+    return li;
+  }
+  function strips(examples, entry) {
+    const rows = entry.strips ?? [];
+    const own = rows.length && examples.original !== null && !entry.guesses ? [["as it is", examples.original], ...rows] : rows;
+    return own.map(([caption, place]) => {
+      const tr = document.createElement("tr");
+      const head = element("th", page.visible(caption));
+      head.scope = "row";
+      const cell = document.createElement("td");
+      const count = examples.items.length || "several";
+      cell.append(picture(examples.strips[place], `${count} pictures: ${page.visible(caption)}`));
+      tr.append(head, cell);
+      return tr;
+    });
+  }
+  async function drawExamples(row) {
+    await unpack();
+    if (shown !== row) return;
+    const { examples } = curves;
+    const entry = examples?.rows?.[row];
+    page.byId("drawer-examples").hidden = !entry && !examples?.problem;
+    const answers = entry?.guesses ?? entry?.values ?? [];
+    page.byId("drawer-answers").hidden = !answers.length;
+    page.byId("drawer-answers").replaceChildren(...answers.map((_, place) => answer(examples, entry, place)));
+    page.byId("drawer-strips").hidden = !entry?.strips;
+    page.byId("drawer-strips").tBodies[0].replaceChildren(...(entry ? strips(examples, entry) : []));
+    if (!entry) {
+      page.byId("drawer-examples-about").textContent = page.visible(examples?.problem ?? "");
+      return;
+    }
+    const right = answers.filter((each, place) => each[0] === examples.items[place].target).length;
+    const score = entry.guesses ? ` ${right} of ${answers.length} right.` : "";
+    page.byId("drawer-examples-about").textContent = entry.epoch === undefined ? LEFT_OUT
+      : `${examples.about}, here after epoch ${entry.epoch}.${score}`;
+  }
+
   function fill(row) {
     shown = row;
     const rows = page.rows();
@@ -103,6 +160,9 @@ function trialDrawer(table, page) {
     dialog.scrollTop = 0;
     drawCurve(row).catch((error) => {
       page.byId("drawer-curve-about").textContent = `This curve could not be drawn: ${error}`;
+    });
+    drawExamples(row).catch((error) => {
+      page.byId("drawer-examples-about").textContent = `These items could not be shown: ${error}`;
     });
   }
   function step(by) {

@@ -1,0 +1,166 @@
+"""What each trial makes of the same few items: pictures small enough to lie in the page."""
+
+import base64
+import io
+import json
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from torchstudy.analysis.examples import Examples, Made, read_examples
+from torchstudy.errors import StudyError
+from torchstudy.report.exhibits import CAPTIONS
+from torchstudy.report.formats import counted
+from torchstudy.report.pictures import colors, row
+from torchstudy.report.story import Story
+
+MOST_CHARACTERS = 500_000  # of all trials' answers and pictures, as they lie in the page
+QUALITY = 60  # of WebP; small grey pictures take a third of what they do as PNG
+TINY = 16  # pixels of a picture that has no detail to lose
+SHOWN_SIDE = 56  # pixels that a small picture takes on the screen
+GAP = 1  # clear pixel between two pictures
+
+Shown = dict[str, Any]
+
+
+def shown_examples(story: Story) -> Shown | None:
+    """The items with their pictures and, per row of the table of trials, what the trial made.
+
+    A row is None where nothing is known of a trial, and has only its `epoch` where what there is
+    was left out: the best trials of each family come first, and the page has to carry the rest.
+    None without any; `problem` where a file is damaged.
+    """
+    try:
+        found = read_examples(story.results.folder)
+        return None if found is None else _shown(story, found)
+    except StudyError as error:
+        return {"problem": str(error)}
+
+
+def _shown(story: Story, found: Examples) -> Shown:
+    classes = [str(name) for name in (story.results.summary.get("data") or {}).get("classes") or []]
+    strips = _Strips()
+    rows: list[Shown | None] = [None] * len(story.trials)
+    answers = _answers(found, classes)
+    left = MOST_CHARACTERS
+    families, trials = story.trials["family"].tolist(), story.trials["trial"].tolist()
+    for place in _best_first(story):
+        key = (families[place], int(trials[place]))
+        told = answers.get(key)
+        if left <= 0 and (told or key in found.pictured):
+            rows[place] = {}
+            continue
+        made = found.made(*key)
+        if told is None and not made:
+            continue
+        before = strips.characters
+        entry = {**(told or {"epoch": made[0].epoch})}
+        if made:
+            entry["strips"] = [_captioned(one, strips) for one in made]
+        left -= len(json.dumps(entry)) + strips.characters - before
+        rows[place] = entry
+    is_made_up = _is_made_up(story)
+    items = f"The same {counted(len(found.names), f'validation {story.noun}')} for every trial"
+    original = None
+    if found.images is not None and found.pictured and not is_made_up:
+        original = strips.place_of(found.images)
+    return {
+        "about": "Made of noise" if is_made_up else items,
+        "classes": classes,
+        "items": [] if is_made_up else _items(found, classes),
+        "original": original,
+        "rows": rows,
+        "strips": strips.given,
+    }
+
+
+class _Strips:
+    """Pictures side by side, each kept once: many trials make the same of an item."""
+
+    def __init__(self) -> None:
+        self.given: list[Shown] = []
+        self.characters = 0
+        self._places: dict[str, int] = {}
+
+    def place_of(self, images: NDArray[np.uint8]) -> int:
+        """The number of the strip with these images, which is new or one that is there."""
+        address, width, height = strip(images)
+        if address not in self._places:
+            self._places[address] = len(self.given)
+            self.given.append({"address": address, "width": width, "height": height})
+            self.characters += len(address)
+        return self._places[address]
+
+
+def _captioned(made: Made, strips: _Strips) -> list[Any]:
+    return [CAPTIONS.get(made.caption, made.caption), strips.place_of(made.images)]
+
+
+def strip(images: NDArray[np.uint8]) -> tuple[str, int, int]:
+    """The address of images (items, channels, height, width) side by side, and how to show it."""
+    items, _, height, width = images.shape
+    canvas = np.zeros((height, items * (width + GAP) - GAP, 4), dtype=np.uint8)
+    for place, image in enumerate(images):
+        area = canvas[:, place * (width + GAP) :][:, :width]
+        area[..., :3], area[..., 3] = colors(image), 255
+    is_tiny = max(height, width) <= TINY
+    file = io.BytesIO()
+    Image.fromarray(canvas).save(file, format="WEBP", lossless=is_tiny, quality=QUALITY)
+    address = f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+    times = max(1, round(SHOWN_SIDE / max(height, width)))
+    return address, times * canvas.shape[1], times * canvas.shape[0]
+
+
+def _best_first(story: Story) -> list[int]:
+    """Rows of the table of trials: the best of each family, the second best of each, and so on."""
+    values = (-story.objective.sign * story.results.values).to_numpy(dtype=np.float64)
+    order = np.argsort(values, kind="stable")  # those without a value come last
+    families = story.trials["family"].tolist()
+    ranks: dict[str, int] = defaultdict(int)
+    found = []
+    for place in order.tolist():
+        found.append((ranks[families[place]], place))
+        ranks[families[place]] += 1
+    return [place for _, place in sorted(found)]
+
+
+def _answers(found: Examples, classes: list[str]) -> dict[tuple[str, int], Shown]:
+    """What the trials answered: `guesses`, a class and percent each, or `values`."""
+    codes = {name: code for code, name in enumerate(classes)}
+    answers: dict[tuple[str, int], Shown] = {}
+    for (family, _), own in found.table.groupby(["family", "trial"], sort=False):
+        told: Shown = {"epoch": int(own["epoch"].iloc[0])}
+        if own["predicted"].notna().all():
+            percents = (100 * own["confidence"]).round().astype(int).tolist()
+            guesses = [codes[name] for name in own["predicted"]]
+            told["guesses"] = [list(pair) for pair in zip(guesses, percents, strict=True)]
+        else:
+            told["values"] = [_digits(value) for value in own["predicted_value"]]
+        answers[str(family), int(own["trial"].iloc[0])] = told
+    return answers
+
+
+def _items(found: Examples, classes: list[str]) -> list[Shown]:
+    """The items as they are: name, true class (a number) or value, and picture."""
+    items = []
+    for place, (name, target) in enumerate(zip(found.names, found.targets.tolist(), strict=True)):
+        item: Shown = {"name": name, "target": target if classes else _digits(target)}
+        if found.images is not None:
+            shown = row(found.images[place : place + 1])
+            item |= {"address": shown.address, "width": shown.width, "height": shown.height}
+        items.append(item)
+    return items
+
+
+def _is_made_up(story: Story) -> bool:
+    """Whether all pictures are of noise, so that no item belongs to them."""
+    families: dict[str, Any] = story.results.summary["families"]
+    return {given.get("goal") for given in families.values()} == {"generation"}
+
+
+def _digits(value: float) -> float | None:
+    """Four digits, which a caption has room for."""
+    return float(f"{value:.4g}") if np.isfinite(value) else None
