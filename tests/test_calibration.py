@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torchstudy.analysis import calibration
 from torchstudy.analysis.calibration import (
     Calibration,
+    crossfitted,
     expected_error,
     expected_noise,
     fitted,
@@ -99,6 +100,28 @@ def test_confidence_is_right_after_the_temperature_on_items_it_was_not_fitted_on
     # Over 300 seeds the error was 0.0156 on mean with a spread of 0.0037, as it is of mere noise.
     assert after < 0.035
     assert expected_noise(confidence) == pytest.approx(0.0156, abs=0.002)
+
+
+@pytest.mark.parametrize("factor", [2.0, 0.5])
+def test_crossfitted_confidence_is_right_and_no_item_has_a_say_in_its_own(factor: float) -> None:
+    probabilities, targets = _simulated(20_000, factor=factor)
+    is_correct = probabilities.argmax(axis=1) == targets
+    found = crossfitted(probabilities, targets).astype(np.float64)
+    before = expected_error(probabilities.max(axis=1).astype(np.float64), is_correct)
+    # 0.02 is thrice the error by chance, `expected_noise`, at so many items.
+    assert expected_error(found, is_correct) < 0.02 < before
+    own = np.random.default_rng(0).permutation(len(targets)) % calibration.FOLDS == 2
+    changed = np.where(own, (targets + 1) % 5, targets)
+    again = crossfitted(probabilities, changed).astype(np.float64)
+    assert (again[own] == found[own]).all()
+    assert (again[~own] != found[~own]).mean() > 0.9
+
+
+def test_crossfitted_confidence_stays_where_the_other_folds_have_no_mistake() -> None:
+    probabilities, targets = _simulated(50, factor=2.0)
+    right = probabilities.argmax(axis=1)
+    assert (crossfitted(probabilities, right) == probabilities.max(axis=1)).all()
+    assert len(crossfitted(probabilities[:2], targets[:2])) == 2
 
 
 @pytest.mark.parametrize("items", [100, 1_000, 10_000])

@@ -129,7 +129,14 @@ FRONT_COLUMNS: dict[str, str] = {"study": "string", "family": "string", "trial":
 first; then one column per objective, `valid_<metric>` or a cost, and `config.<name>`."""
 
 READING_COLUMNS = ("tested", "tested_by", "readings")
-LATER_COLUMNS = ("environment", "precision", "calibrated", *SECONDS, *READING_COLUMNS)
+LATER_COLUMNS = (
+    "environment",
+    "precision",
+    "calibrated",
+    "crossfitted",
+    *SECONDS,
+    *READING_COLUMNS,
+)
 """Columns that results of earlier versions may lack; they are read as empty."""
 
 CLOCK_COLUMNS = (

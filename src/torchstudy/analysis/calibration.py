@@ -7,7 +7,7 @@ is fitted where neither weights nor hyperparameters were, and no answer changes 
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ COLDEST, HOTTEST = 0.1, 10.0  # temperatures; beyond them a likelihood is flat, 
 BLOCK = 2**22  # probabilities at once in double precision: of 50,000 items, 1,000 each
 HALVINGS = 24  # of that range, on a log scale: to 3 in 10 million
 LEAST = float(np.finfo(np.float32).tiny)  # what probabilities of 32 bits become 0 below
+FOLDS = 5  # of select, where it both fits a temperature and judges it
 DRAWS = 200  # of answers, to know the error of a model whose confidence is right
 
 Floats = NDArray[np.float64]
@@ -48,7 +49,9 @@ class Calibration:
     """`calibration.json`: the temperature of one model, and what it does on the test split.
 
     `items` and `select_nll_...` are of the split that it was fitted on; `ece` is the expected
-    calibration error, `nll` the mean negative log likelihood.
+    calibration error, `nll` the mean negative log likelihood. A model that nothing confirmed has
+    read no test split (0 `test_items`, None): `select_ece_after` is of temperatures that were
+    fitted without the item that each is of (`crossfitted`).
     """
 
     temperature: float
@@ -56,12 +59,14 @@ class Calibration:
     trial: int
     seed: int
     test_items: int
-    test_ece_before: float
-    test_ece_after: float
-    test_nll_before: float
-    test_nll_after: float
+    test_ece_before: float | None
+    test_ece_after: float | None
+    test_nll_before: float | None
+    test_nll_after: float | None
     select_nll_before: float
     select_nll_after: float
+    select_ece_before: float | None = None
+    select_ece_after: float | None = None
 
 
 def fitted(probabilities: NDArray[np.floating], targets: NDArray[np.int64]) -> Temperature | None:
@@ -89,6 +94,22 @@ def fitted(probabilities: NDArray[np.floating], targets: NDArray[np.int64]) -> T
         nll_before=nll(probabilities, targets),
         nll_after=nll(probabilities, targets, value),
     )
+
+
+def crossfitted(
+    probabilities: NDArray[np.floating], targets: NDArray[np.int64]
+) -> NDArray[np.floating]:
+    """The confidence of each item at the temperature of the other folds (items,).
+
+    Folds are drawn, the same ones every time. Where the others have no temperature to find, it is
+    1.
+    """
+    fold = np.random.default_rng(0).permutation(len(targets)) % FOLDS
+    found: NDArray[np.floating] = probabilities.max(axis=1)
+    for own in (fold == number for number in range(min(FOLDS, len(targets)))):
+        if fit := fitted(probabilities[~own], targets[~own]):
+            found[own] = tempered(probabilities[own], fit.value).max(axis=1)
+    return found
 
 
 def tempered(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.floating]:
@@ -172,7 +193,9 @@ def read_calibration(folder: Path) -> Calibration | None:
     path = folder / FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        known = {field.name: found[field.name] for field in fields(Calibration)}
+        given = [field for field in fields(Calibration) if field.default is MISSING]
+        known = {field.name: found[field.name] for field in given}
+        known |= {field.name: found.get(field.name) for field in fields(Calibration)}
         temperature = float(known["temperature"])
     except FileNotFoundError:
         return None
@@ -184,16 +207,22 @@ def read_calibration(folder: Path) -> Calibration | None:
 
 
 def calibration_of(results: "Results", family: str) -> "tuple[Calibration, pd.DataFrame] | None":
-    """The calibration of the family's saved model, and that model's answers on the test split."""
+    """The calibration of the family's saved model, and that model's answers where it was judged.
+
+    That is the test split, or select where no test split was read; `after` is the confidence at
+    the temperature there.
+    """
     folders = {path.parent.name: path.parent for path in results.folder.glob(f"best/*/{FILE}")}
     table = results.predictions.get(family)
     if family not in folders or table is None:
         return None
     calibration = read_calibration(folders[family])
     assert calibration is not None
-    is_own = (table["split"] == "test") & (table["seed"] == calibration.seed)
-    own = table[is_own.fillna(False).astype(bool) & table["calibrated"].notna()]
-    return (calibration, own.reset_index(drop=True)) if len(own) else None
+    split, column = ("test", "calibrated") if calibration.test_items else ("select", "crossfitted")
+    is_own = (table["split"] == split) & (table["seed"] == calibration.seed)
+    own = table[is_own.fillna(False).astype(bool) & table[column].notna()]
+    own = own.assign(after=own[column]).reset_index(drop=True)
+    return (calibration, own) if len(own) else None
 
 
 def _is_too_cold(

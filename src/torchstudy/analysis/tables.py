@@ -36,10 +36,12 @@ PREDICTION_COLUMNS: dict[str, str] = {
     "confidence": "float64",
     "is_correct": "boolean",
     "calibrated": "float64",
+    "crossfitted": "float64",
 }
 """`evidence/<family>/predictions`: one row per item of a split, for each seed; of numbers
 `target_value` and `predicted_value` instead. `calibrated` is the confidence at the temperature
-that was fitted on the select split, if there is one."""
+that was fitted on the select split, if there is one. Where nothing was confirmed, `crossfitted`
+is that of an item of select at a temperature that was fitted without it."""
 
 CODE_COLUMNS: dict[str, str] = {
     "split": "string",

@@ -29,8 +29,9 @@ def write_evidence(
     """Write `predictions`, `codes` and `gallery.npz` of one family, those there are.
 
     `shown` maps a split to the trainings whose answers on it are kept: `valid` by the best trial,
-    `select` and `test` by fresh trainings. The gallery is that of the `final` training. Returns a
-    sentence on every file of answers that is damaged: it is left out.
+    `select` and `test` by fresh trainings, `select` by the best trial where there are none. The
+    gallery is that of the `final` training. Returns a sentence on every file of answers that is
+    damaged: it is left out.
     """
     place, notes = folder / "evidence" / family, list[str]()
     predictions: list[Row] = []
@@ -66,14 +67,15 @@ def _prediction_rows(data: ImageData, split: str, seed: int, answers: Arrays) ->
             target, value = float(data.targets[item]), float(answers["value"][at])
             yield {**row, "target_value": target, "predicted_value": value}
         elif "predicted" in answers:
-            guess, calibrated = answers["predicted"][at], answers.get("calibrated")
+            guess = answers["predicted"][at]
+            further = {name: answers.get(name) for name in ("calibrated", "crossfitted")}
             yield {
                 **row,
                 "target": classes[data.targets[item]],
                 "predicted": classes[guess],
                 "confidence": float(answers["confidence"][at]),
                 "is_correct": bool(guess == data.targets[item]),
-                "calibrated": None if calibrated is None else float(calibrated[at]),
+                **{k: None if own is None else float(own[at]) for k, own in further.items()},
             }
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from torchstudy.analysis.calibration import fitted, nll, tempered
+from torchstudy.analysis.calibration import crossfitted, fitted, nll, tempered
 from torchstudy.data.spec import DataSpec
 from torchstudy.execution.arrays import Arrays, read_arrays, write_arrays
 from torchstudy.execution.examples import PICTURE, chosen_places, record_path, reduced
@@ -32,7 +32,14 @@ def gallery_path(folder: Path) -> Path:
 
 
 def write_answers(
-    folder: Path, family: Family, model: nn.Module, data: DataSpec, split: Split, name: str
+    folder: Path,
+    family: Family,
+    model: nn.Module,
+    data: DataSpec,
+    split: Split,
+    name: str,
+    *,
+    is_judge: bool = False,
 ) -> None:
     """Write one row per item, in the split's order, of what there is.
 
@@ -40,10 +47,15 @@ def write_answers(
     `code` (items, numbers). Nothing is written where a family has none of these. On `select` a
     `temperature` is fitted where there is one to find, and there and on `test` the confidence at
     that temperature is `calibrated`; `nll` has the loss of class probabilities before and after.
+    Where `select` is the judge as well, as no test split is read, `crossfitted` has the confidence
+    at temperatures that were fitted without the item.
     """
     answers, probabilities = _answers(family, model, data, split)
     if probabilities is not None:
-        answers |= _calibrated(folder, probabilities, split.targets.cpu().numpy(), name)
+        targets = split.targets.cpu().numpy()
+        answers |= _calibrated(folder, probabilities, targets, name)
+        if is_judge and "temperature" in answers:
+            answers["crossfitted"] = crossfitted(probabilities, targets)
     if answers:
         write_arrays(answers_path(folder, name), answers)
 

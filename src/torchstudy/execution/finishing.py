@@ -123,7 +123,9 @@ def write_everything(
         failpoint("after-experiment")
         best = next(iter(ranked(searched, study.objective, study.bounds)), None)
         chosen = sorted(schedule.chosen(name), key=lambda training: training.seed)
-        answering = {"valid": [best] if best else [], "select": chosen, "test": chosen}
+        first = [best] if best else []
+        select = chosen if study.confirm else first
+        answering = {"valid": first, "select": select, "test": chosen}
         final = _final_training(study, chosen) or best
         notes += write_evidence(folder, name, data, answering, final)
         failpoint("after-evidence")

@@ -1,4 +1,4 @@
-"""What a worker does: train one trial with one seed, read the test split for one, or refit it."""
+"""What a worker does: train one trial with one seed, read a split for it, or refit it."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -49,13 +49,14 @@ class Job:
 
     `train` trains and scores the `valid` split (and `select` when confirming); `test` scores the
     `test` split with the weights that training left in `folder`, and is paused where these are
-    damaged: they are removed, so that it is trained again. `refit` trains to epoch `until` and
+    damaged: they are removed, so that it is trained again. `calibrate` answers the `select` split
+    with these weights, where no confirmation does. `refit` trains to epoch `until` and
     keeps the weights as they are then: no split judges them. `companions` are trained in the
     same worker, as one network with this training where that is the same. A training that is not
     at its end after epoch `until` is paused there.
     """
 
-    action: Literal["train", "test", "refit"]
+    action: Literal["train", "test", "calibrate", "refit"]
     key: TrainingKey
     family: type[Family]
     config: Mapping[str, Value]
@@ -139,6 +140,8 @@ def deployed_state(
 def _run(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
     if job.action == "test":
         return _test(job, report, should_stop)
+    if job.action == "calibrate":
+        return _calibrate(job, report, should_stop)
     if job.action == "refit":
         return _refit(job, report, should_stop)
     ready = prepared(job, report, should_stop)
@@ -281,6 +284,8 @@ def _opened(
 def _looked_at(job: Job) -> tuple[str, ...]:
     if job.action == "test":
         return ("test",)
+    if job.action == "calibrate":
+        return ("select",)
     return ("train", "valid", "select") if job.purpose == "confirmation" else ("train", "valid")
 
 
@@ -293,17 +298,37 @@ def _test(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
     failpoint("before-test")
     family = instantiate(job.family, job.config).family
     splits, spec = _opened(job, family, report, should_stop)
-    model, path = family.build(spec), job.folder / WEIGHTS
+    path = job.folder / WEIGHTS
     try:
-        model.load_state_dict(read_tensors(path)["state"])
+        model = _trained(job, family, spec)
     except Damaged as error:
         path.unlink(missing_ok=True)
         report(Note(f"{path} is damaged ({error}) and was removed: it is trained again"))
         return Outcome(status=Status.PAUSED)
-    model.to(job.device).eval()
     scored = _scored(job, family, model, spec, splits["test"], "test")
     metrics = {k: value if math.isfinite(value) else math.nan for k, value in scored.items()}
     return Outcome(status=Status.COMPLETED, metrics=metrics)
+
+
+def _calibrate(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
+    """Answer the select split, which has chosen nothing where nothing was confirmed."""
+    family = instantiate(job.family, job.config).family
+    splits, spec = _opened(job, family, report, should_stop)
+    try:
+        model = _trained(job, family, spec)
+    except Damaged as error:
+        reason = f"{job.folder / WEIGHTS} is damaged ({error})"
+        return Outcome(status=Status.CRASHED, reason=reason)
+    select = splits["select"]
+    exhibits.write_answers(job.folder, family, model, spec, select, "select", is_judge=True)
+    return Outcome(status=Status.COMPLETED)
+
+
+def _trained(job: Job, family: Family, spec: DataSpec) -> nn.Module:
+    """The network with the weights that its training left; raises Damaged."""
+    model = family.build(spec)
+    model.load_state_dict(read_tensors(job.folder / WEIGHTS)["state"])
+    return model.to(job.device).eval()
 
 
 def _scored(

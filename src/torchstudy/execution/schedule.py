@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from torchstudy.execution.board import Board
-from torchstudy.execution.confirm import candidates, chosen_number, confirmation_seeds
+from torchstudy.execution.confirm import candidates, chosen_number, confirmation_seeds, ranked
+from torchstudy.execution.exhibits import answers_path
 from torchstudy.execution.inquiry import Inquiry
 from torchstudy.execution.job import WEIGHTS
 from torchstudy.execution.legs import Leg, Legs
@@ -19,17 +20,20 @@ from torchstudy.study import Study
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A training to start or to go on with, until an epoch, or a test split to read."""
+    """A training to start or to go on with, until an epoch, or a split to read for one."""
 
     key: TrainingKey
     purpose: Purpose
-    action: Literal["train", "test"] = "train"
+    action: Literal["train", "test", "calibrate"] = "train"
     until: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Schedule:
     """Decides what to ask, train, confirm and test, in that order of need.
+
+    Where nothing is confirmed, the best trial of each family is calibrated instead, once in a run:
+    `calibrated` has those that were, whatever came of it.
 
     Families take turns: the lowest decision first, so that all have had the same budget at any
     time. `families` are those that take part now.
@@ -42,6 +46,7 @@ class Schedule:
     families: list[str]
     legs: Legs = field(init=False)
     inquiry: Inquiry = field(init=False)
+    calibrated: set[TrainingKey] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.legs = Legs(board=self.board, epochs=self.study.epochs, trials=self.study.trials)
@@ -65,9 +70,11 @@ class Schedule:
                 return Step(key=key, purpose="confirmation")
         if (step := self._next_leg(busy)) is not None:
             return step
-        if self.search_is_over and self.study.confirm is not None:
-            return self._next_confirmation(busy) or self._next_test(busy)
-        return None
+        if not self.search_is_over:
+            return None
+        if self.study.confirm is None:
+            return self._next_calibration(busy)
+        return self._next_confirmation(busy) or self._next_test(busy)
 
     def companions(self, step: Step, busy: Sequence[TrainingKey]) -> list[TrainingKey]:
         """Other seeds of a configuration that is being confirmed, which one worker may take along.
@@ -196,4 +203,17 @@ class Schedule:
                 has_weights = (training_folder(self.folder, key) / WEIGHTS).exists()
                 action: Literal["train", "test"] = "test" if has_weights else "train"
                 return Step(key=key, purpose="confirmation", action=action)
+        return None
+
+    def _next_calibration(self, busy: Sequence[TrainingKey]) -> Step | None:
+        """The best trial of a family, if its answers on `select` are not there and can be had."""
+        for family in self.families:
+            searched = self.board.searched(family)
+            best = next(iter(ranked(searched, self.study.objective, self.study.bounds)), None)
+            is_due = best and best.key not in self.calibrated and best.key not in busy
+            if best is None or not is_due or self.study.family(family).goal != "prediction":
+                continue
+            folder = training_folder(self.folder, best.key)
+            if (folder / WEIGHTS).exists() and not answers_path(folder, "select").exists():
+                return Step(key=best.key, purpose="search", action="calibrate")
         return None

@@ -235,8 +235,8 @@ class Session:
 
     def _handle_outcome(self, step: Step, event: Event, outcome: Outcome) -> None:
         self._note_hindrance(outcome)
-        if step.action == "test":
-            self._handle_test(step, event, outcome)
+        if step.action != "train":
+            self._handle_reading(step, event, outcome)
             return
         if event.is_lost or outcome.status.is_failure or self._hindrance:
             known = len(self.board.epochs(event.key))  # a worker that is gone cannot say
@@ -262,15 +262,19 @@ class Session:
             if step.purpose == "confirmation":
                 failpoint("after-confirmation")
 
-    def _handle_test(self, step: Step, event: Event, outcome: Outcome) -> None:
-        if outcome.status is Status.COMPLETED:
-            failpoint("after-test")
-            self.board.add_test(event.key, outcome)
-            self._has_news = True
-            self.watcher.ended(self._subject(step), outcome, event.seconds)
-        elif event.is_lost and self._lost_tests[event.key] < MAX_LOSSES:
+    def _handle_reading(self, step: Step, event: Event, outcome: Outcome) -> None:
+        is_test, is_done = step.action == "test", outcome.status is Status.COMPLETED
+        if event.is_lost and self._lost_tests[event.key] < MAX_LOSSES:
             self._lost_tests[event.key] += 1  # the schedule asks for it again
             self._note_loss(step, outcome)
+        elif is_done or (outcome.status is not Status.PAUSED and not is_test):
+            failpoint("after-test")
+            if is_test:
+                self.board.add_test(event.key, outcome)
+            else:  # without a temperature, the model is what it is
+                self.schedule.calibrated.add(event.key)
+            self._has_news = True
+            self.watcher.ended(self._subject(step), outcome, event.seconds)
         elif outcome.status is not Status.PAUSED:
             raise RunError(f"{self._subject(step).title} failed: {outcome.reason}")
 
@@ -331,13 +335,9 @@ class Session:
         self.watcher.finished(report if state == "finished" else None)
 
     def _subject(self, step: Step) -> Subject:
-        trial = self.board.trial(step.key)
+        trial, seed = self.board.trial(step.key), step.key.seed
         return Subject(
-            trial=trial,
-            seed=step.key.seed,
-            purpose=step.purpose,
-            action=step.action,
-            until=step.until,
+            trial=trial, seed=seed, purpose=step.purpose, action=step.action, until=step.until
         )
 
     def _stop(self) -> None:

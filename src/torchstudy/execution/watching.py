@@ -51,9 +51,9 @@ class Subject:
 
     @property
     def title(self) -> str:
-        """`CNN #7`, `confirm CNN #7` or `test CNN #7`."""
+        """`CNN #7`, `confirm CNN #7`, `test CNN #7` or `calibrate CNN #7`."""
         words = {"search": "", "confirmation": "confirm "}
-        prefix = "test " if self.action == "test" else words[self.purpose]
+        prefix = words[self.purpose] if self.action == "train" else f"{self.action} "
         return f"{prefix}{self.trial.family} #{self.trial.number}"
 
     def is_resting(self, outcome: Outcome) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from torchstudy.analysis import evidence
 from torchstudy.analysis.calibration import (
+    FOLDS,
     calibration_of,
     expected_error,
     expected_noise,
@@ -24,6 +25,11 @@ from torchstudy.report.story import Story
 
 SMALLEST, LARGEST = 5.0, 20.0  # pixels of a mark, of a bin with hardly any and with all items
 SAME = 0.0005  # half a tenth of a point: written as nothing
+UNCONFIRMED = (
+    f"Nothing was confirmed, so the test split was not read, and the validation split chose this "
+    f"trial; select has chosen nothing. The error after is cross-fitted: each of {FOLDS} parts of "
+    "select is judged at the temperature of the others."
+)
 SHARE = Metric(name="accuracy")
 
 
@@ -33,17 +39,17 @@ def believable(story: Story, family: str) -> tuple[list[str], go.Figure | None] 
     if found is None:
         return _unfitted(story, family)
     calibration, table = found
-    before, after = (
-        table[name].to_numpy(dtype=np.float64) for name in ("confidence", "calibrated")
-    )
+    before, after = (table[name].to_numpy(dtype=np.float64) for name in ("confidence", "after"))
     is_correct = table["is_correct"].to_numpy(dtype=np.bool_)
     errors = [expected_error(confidence, is_correct) for confidence in (before, after)]
     selected = counted(calibration.items, f"select {story.noun}")
+    split = "test" if calibration.test_items else "select"
     about = [
         f"{_leaning(float(before.mean() - is_correct.mean()))}: expected calibration error "
         f"{SHARE.score(errors[0])} before and {SHARE.score(errors[1])} after a temperature of "
         f"{calibration.temperature:.2f} fitted on {selected}.",
-        f"On {counted(len(table), f'test {story.noun}')} that error would be about "
+        *([] if calibration.test_items else [UNCONFIRMED]),
+        f"On {counted(len(table), f'{split} {story.noun}')} that error would be about "
         f"{SHARE.score(expected_noise(after))} by chance if confidence were right. The temperature "
         "changes no answer.",
         "Each mark is a bin of confidence, larger with more in it; on the dashed line, confidence "
