@@ -47,8 +47,9 @@ def statuses(folder: Path) -> set[Status]:
     return found
 
 
-# The 2nd checkpoint; the 1st weights, after 3 checkpoints; a model at the end of the run.
-@pytest.mark.parametrize("point", ["amid-checkpoint:full@2", "before-rename:full@4", "amid-best"])
+# The 2nd checkpoint; the 1st weights, after the items that are shown, 3 checkpoints and a record; a
+# model at the end of the run.
+@pytest.mark.parametrize("point", ["amid-checkpoint:full@2", "before-rename:full@6", "amid-best"])
 def test_a_full_disk_ends_the_run_with_a_clear_sentence_and_costs_nothing(
     whole: Results, tmp_path: Path, failing: Callable[[str], None], point: str
 ) -> None:

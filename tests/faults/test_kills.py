@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from pandas.testing import assert_frame_equal
 from tests.faults.killing import Killer, killer
 from tests.test_runner import assert_same_results
 
+from torchstudy.analysis.examples import read_examples
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.failpoints import POINTS
 
@@ -102,6 +104,10 @@ def check_end(folder: Path, whole: Results) -> None:
     found = read_results(folder / "lines")
     assert_same_results(found, whole)
     assert files_of(found.folder) == files_of(whole.folder)
+    shown, expected = (read_examples(each.folder) for each in (found, whole))
+    assert shown is not None
+    assert expected is not None
+    assert_frame_equal(shown.table, expected.table)
     first, second = (
         torch.load(each.folder / "best" / "Linear" / "model.pt", weights_only=True)
         for each in (found, whole)
