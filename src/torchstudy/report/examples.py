@@ -129,17 +129,18 @@ def _best_first(story: Story) -> list[int]:
 
 def _answers(found: Examples, classes: list[str]) -> dict[tuple[str, int], Shown]:
     """What the trials answered: `guesses`, a class and percent each, or `values`."""
-    codes = {name: code for code, name in enumerate(classes)}
+    codes, table = {name: code for code, name in enumerate(classes)}, found.table
+    columns = [table[name].tolist() for name in ("family", "trial", "epoch")]
+    percents = (100 * table["confidence"]).round().tolist()
     answers: dict[tuple[str, int], Shown] = {}
-    for (family, _), own in found.table.groupby(["family", "trial"], sort=False):
-        told: Shown = {"epoch": int(own["epoch"].iloc[0])}
-        if own["predicted"].notna().all():
-            percents = (100 * own["confidence"]).round().astype(int).tolist()
-            guesses = [codes[name] for name in own["predicted"]]
-            told["guesses"] = [list(pair) for pair in zip(guesses, percents, strict=True)]
+    for family, trial, epoch, name, percent, value in zip(
+        *columns, table["predicted"], percents, table["predicted_value"], strict=True
+    ):
+        told = answers.setdefault((family, trial), {"epoch": epoch})
+        if name in codes:
+            told.setdefault("guesses", []).append([codes[name], int(percent)])
         else:
-            told["values"] = [_digits(value) for value in own["predicted_value"]]
-        answers[str(family), int(own["trial"].iloc[0])] = told
+            told.setdefault("values", []).append(_digits(value))
     return answers
 
 
