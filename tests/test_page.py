@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plotly.offline import get_plotlyjs_version
 from tests.report_data import HOSTILE, Made, write_study
 from tests.report_kinds import write_kind
 
@@ -153,8 +154,15 @@ def test_only_the_page_of_a_running_study_may_ask_its_own_server(tmp_path: Path)
     assert "reload to see more" in reader.text
 
 
-def test_the_packed_script_is_plotly_as_installed(html: str) -> None:
-    assert _packed(html, "packed-plotly") == plotly_script()
+def test_the_packed_script_is_the_bundle_with_its_licence(html: str) -> None:
+    script = _packed(html, "packed-plotly")
+    assert script == plotly_script()
+    assert "Licensed under the MIT license" in script[:300]
+
+
+def test_the_bundle_is_of_the_version_that_is_installed() -> None:
+    wanted = f"plotly.js (cartesian - minified) v{get_plotlyjs_version()}"
+    assert wanted in plotly_script()[:100], "packing.py says how it is made"
 
 
 def test_the_page_names_no_other_address(html: str) -> None:

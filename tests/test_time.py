@@ -45,14 +45,8 @@ def content(results: Results) -> Content:
     return time.times(Story(results))
 
 
-@pytest.fixture(scope="module")
-def packed() -> None:
-    """Packing plotly.js takes a second, once per process."""
-    page.packed_plotly()
-
-
 @pytest.fixture
-def alone(monkeypatch: pytest.MonkeyPatch, packed: None) -> None:
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page has this section alone: the others take seconds."""
     own = tuple(section for section in page.SECTIONS if section.anchor == "time")
     monkeypatch.setattr(page, "SECTIONS", own)

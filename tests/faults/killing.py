@@ -71,9 +71,6 @@ def _serve() -> None:
 
         assert ax.api.client.Client
         assert ax.core.data.Data
-    from torchstudy.report.page import packed_plotly
-
-    packed_plotly()
     for line in sys.stdin:
         asked = json.loads(line)
         sys.stdout.flush()

@@ -1,28 +1,44 @@
 """How a page carries megabytes in one file without loosening its security policy."""
 
 import base64
+import functools
 import gzip
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
-from plotly.offline import get_plotlyjs
+# The official bundle of all that a report draws, a third of the complete plotly.js, and of the
+# version that the plotly package has: `npm pack plotly.js-cartesian-dist-min@VERSION`, then its
+# plotly-cartesian.min.js through gzip.compress(..., compresslevel=9, mtime=0).
+PLOTLY = Path(__file__).parent / "assets" / "plotly-cartesian.min.js.gz"
 
 
 def packed(text: str) -> str:
     """The text as base64 of gzip; the same text gives the same bytes."""
-    return base64.b64encode(gzip.compress(text.encode(), compresslevel=9, mtime=0)).decode("ascii")
+    return _base64(gzip.compress(text.encode(), compresslevel=9, mtime=0))
 
 
 def packed_json(value: Any) -> str:
     """A JSON value, packed; keys are sorted, and NaN is refused (ValueError)."""
+    return packed(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """A JSON value as a page may hold it; keys are sorted, and NaN is refused (ValueError)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return packed(text.replace("<", "\\u003c"))
+    return text.replace("<", "\\u003c")
 
 
+def packed_plotly() -> str:
+    """plotly.js, packed as it lies beside this file."""
+    return _base64(PLOTLY.read_bytes())
+
+
+@functools.cache
 def plotly_script() -> str:
-    """The source of plotly.js as it came with the plotly package."""
-    return str(get_plotlyjs())
+    """The source of plotly.js as a page runs it."""
+    return gzip.decompress(PLOTLY.read_bytes()).decode()
 
 
 def script_hash(source: str) -> str:
@@ -43,3 +59,7 @@ def policy(scripts: list[str], *, asks_its_server: bool = False) -> str:
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
         f"img-src data: blob:; {asking}base-uri 'none'; form-action 'none'"
     )
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")

@@ -23,7 +23,7 @@ from torchstudy.report import (
     trouble,
 )
 from torchstudy.report.figures import drawable
-from torchstudy.report.packing import packed, packed_json, plotly_script, policy
+from torchstudy.report.packing import packed_json, packed_plotly, plotly_script, policy
 from torchstudy.report.sections import Content
 from torchstudy.report.story import Story
 from torchstudy.visible import visible
@@ -146,12 +146,6 @@ def page_script(*, is_live: bool = False) -> str:
     """The page's own script: what it is made of, then what starts it."""
     names = (*SCRIPTS, LIVE) if is_live else SCRIPTS
     return "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
-
-
-@functools.cache
-def packed_plotly() -> str:
-    """plotly.js, packed once per process."""
-    return packed(plotly_script())
 
 
 def _name(summary: dict[str, Any]) -> str:
