@@ -66,8 +66,13 @@ def _cells(column: "pd.Series[Any]") -> Any:
         return _times(column)
     if not pd.api.types.is_float_dtype(column):
         return pa.array(column.astype("string").fillna(""), type=pa.string())
-    texts = pa.array(column, from_pandas=True).cast(pa.string()).fill_null("")
-    return compute.replace_substring_regex(texts, r"^(-?\d+)$", r"\1.0")
+    numbers = pa.array(column, from_pandas=True)
+    texts = numbers.cast(pa.string()).fill_null("")
+    whole = compute.equal(numbers, compute.trunc(numbers)).fill_null(False)
+    if not compute.any(whole).as_py():
+        return texts
+    pointed = compute.replace_substring_regex(texts.filter(whole), r"^(-?\d+)$", r"\1.0")
+    return compute.replace_with_mask(texts, whole, pointed)
 
 
 def _times(column: "pd.Series[Any]") -> Any:

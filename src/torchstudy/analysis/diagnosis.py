@@ -59,13 +59,20 @@ class Curves:
     def measured(self, column: str) -> Curve:
         """The finite values of a column by epoch, in order; none without such a column."""
         if column not in self._known:
-            pairs = zip(self.epochs, self.numbers.get(column, ()), strict=False)
-            self._known[column] = {at: value for at, value in pairs if math.isfinite(value)}
+            numbers = self.numbers.get(column, ())
+            pairs = zip(self.epochs, numbers, strict=False)
+            are_finite = math.isfinite(sum(numbers))  # a sum of finite numbers may not be, either
+            self._known[column] = (
+                dict(pairs)
+                if are_finite
+                else {at: value for at, value in pairs if math.isfinite(value)}
+            )
         return self._known[column]
 
     def recent(self, column: str) -> list[float]:
         """The last values of a column, as many as must agree."""
-        return list(self.measured(column).values())[-RECENT:]
+        backwards = filter(math.isfinite, reversed(self.numbers.get(column, ())))
+        return list(itertools.islice(backwards, RECENT))[::-1]
 
     def since(self, place: int) -> "Curves":
         """The epochs from the place `place` on."""
@@ -136,18 +143,15 @@ def _curves_by_training(epochs: "pd.DataFrame") -> dict[tuple[Any, ...], Curves]
     from torchstudy.analysis.tables import numbers
 
     order = epochs.sort_values([*KEYS, "epoch"], kind="stable")
-    keys = list(zip(*(order[name].tolist() for name in KEYS), strict=True))
-    first = [place for place, key in enumerate(keys) if place == 0 or key != keys[place - 1]]
-    spans = itertools.pairwise([*first, len(keys)])
+    keys = order[KEYS].reset_index(drop=True).drop_duplicates()  # the first row of each training
+    named = zip(*(keys[name].tolist() for name in KEYS), strict=True)
+    spans = itertools.pairwise([*keys.index.tolist(), len(order)])
     at = order["epoch"].tolist()
     judged = [name for name in map(str, epochs.columns) if _is_judged(name)]
-    columns = {name: numbers(order, name).to_numpy() for name in judged}
+    columns = {name: numbers(order, name).tolist() for name in judged}
     return {
-        keys[begin]: Curves(
-            at[begin:end],
-            {name: values[begin:end].tolist() for name, values in columns.items()},
-        )
-        for begin, end in spans
+        key: Curves(at[begin:end], {name: values[begin:end] for name, values in columns.items()})
+        for key, (begin, end) in zip(named, spans, strict=True)
     }
 
 

@@ -34,6 +34,19 @@ def best_so_far(
     return table.reset_index(drop=True)
 
 
+def steps(progress: pd.DataFrame, most: int) -> pd.DataFrame:
+    """The rows of one family's progress that draw its line of steps: all, if they are `most`.
+
+    Else every row at which the best value changes and an even sample of `most` rows, the first and
+    the last among them.
+    """
+    if len(progress) <= most:
+        return progress
+    changes = np.flatnonzero(np.diff(progress["best"].to_numpy(dtype=np.float64))) + 1
+    even = np.linspace(0, len(progress) - 1, most).round().astype(np.int64)
+    return progress.iloc[np.union1d(changes, even)]
+
+
 def learning_curves(results: Results) -> pd.DataFrame:
     """Per family and epoch: median, 10% and 90% quantile over the search's trainings, and n.
 

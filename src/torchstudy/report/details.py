@@ -126,6 +126,7 @@ def _trial_data(story: Story) -> dict[str, Any]:
         columns.append(("diagnosis", "Diagnosis", "text"))
     names = story.results.families
     table["family"] = table["family"].map(names.index)
+    table = table[[key for key, _, _ in columns]]
     return {
         "study": str(story.results.summary["study"]),
         "columns": [{"key": key, "label": label, "kind": kind} for key, label, kind in columns],

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from torchstudy.analysis.progress import steps
 from torchstudy.records import Status
 from torchstudy.report.axes import Scale, label, line_axis, time_axis, unit_of
 from torchstudy.report.formats import Metric, duration
@@ -18,6 +19,7 @@ CONFIG = {
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
 }
 TICKS = 8  # at most, on an axis that counts trials
+MOST_STEPS = 200  # of a line: more are less than three pixels apart, and each is an element to draw
 ROW = 64  # pixels per family where families are rows
 
 
@@ -49,6 +51,7 @@ def spent(progress: pd.DataFrame, scale: Scale, looks: Mapping[str, Look]) -> go
         own = progress[(progress["family"] == family) & progress["best"].notna()]
         if own.empty:
             continue
+        own = steps(own, MOST_STEPS)
         figure.add_trace(
             go.Scatter(
                 name=label(family),

@@ -23,7 +23,7 @@ from torchstudy.report import (
     trouble,
 )
 from torchstudy.report.figures import drawable
-from torchstudy.report.packing import packed_json, packed_plotly, plotly_script, policy
+from torchstudy.report.packing import json_text, packed_json, packed_plotly, plotly_script, policy
 from torchstudy.report.sections import Content
 from torchstudy.report.story import Story
 from torchstudy.visible import visible
@@ -127,7 +127,8 @@ def render(results: Results) -> str:
             style=Markup((ASSETS / "style.css").read_text(encoding="utf-8")),
             script=Markup(script),
             packed_plotly=packed_plotly(),
-            packed_data=packed_json({**data, "figures": figures}),
+            packed_figures=packed_json(figures),
+            packed_data=packed_json(data),
             packed_curves=packed_json(curves),
             version=str((results.summary.get("versions") or {}).get("torchstudy", "")),
         )
@@ -160,7 +161,7 @@ def _body(section: Section, story: Story, figures: dict[str, Any], data: dict[st
         content = section.content(story)
         body = template.section(content.context, section.title)
         drawn = {name: drawable(figure) for name, figure in content.figures.items()}
-        packed_json([drawn, content.data])
+        json_text([drawn, content.data])
     except Exception as error:  # shown in the section's place
         parts: Any = _templates().get_template("parts.html").module
         return Markup(parts.broken(section, f"{type(error).__name__}: {error}"))

@@ -107,5 +107,5 @@ def _is_open(domain: Domain | None) -> bool:
 
 
 def _has_left(tried: "pd.Series[Any] | None", domain: Domain | None) -> bool:
-    values = set() if tried is None else {plain(value) for value in tried}
+    values = set() if tried is None else {plain(value) for value in tried.unique()}
     return len(values | ({domain["default"]} if domain else set())) > 1

@@ -8,6 +8,7 @@
   const PER_PAGE = 15;
   const PRINT_WIDTH = 680;
   let figures = {};
+  const waiting = new Set(); // figures that are still to be drawn
   let keep = null; // rows of the trial table that pass the filters; null: all
   let trials = null; // the section of all trials, once its data are there
   let isPrinting = false;
@@ -26,7 +27,9 @@
     return new Response(stream).text();
   }
 
-  // Colours: a figure names custom properties, so that it can be drawn in either theme.
+  // Colours: a figure names custom properties, so that it can be drawn in either theme. Each is
+  // asked for once per theme: the answer costs a look at the styles of the whole page.
+  const asked = { dark: new Map(), light: new Map() };
   const probe = document.createElement("span");
   probe.hidden = true;
   document.body.append(probe);
@@ -56,7 +59,7 @@
   }
 
   function react(element, figure, width) {
-    const { data, layout, config } = colored(figure, new Map());
+    const { data, layout, config } = colored(figure, asked[isDark() ? "dark" : "light"]);
     const small = narrow.matches || Boolean(width);
     if (width) layout.width = width;
     layout.autosize = !width;
@@ -65,6 +68,7 @@
   }
   function draw(element, width) {
     const figure = figures[element.dataset.figure];
+    waiting.delete(element);
     try {
       if (!figure) throw new Error("there is no such figure");
       react(element, figure, width)
@@ -78,23 +82,34 @@
     plots().forEach((element) => draw(element, width));
     trials?.redraw();
   }
+  function redraw() { // what waits is drawn in its turn
+    plots().forEach((element) => waiting.has(element) || draw(element));
+    trials?.redraw();
+  }
 
-  // First what the reader sees, then the others one by one, so that the page answers meanwhile.
+  // First what the reader sees, then the others one by one, the nearest first, so that the page
+  // answers meanwhile. What waits has its height already: nothing moves when it is drawn.
+  const away = (element) => { // pixels out of view
+    const { top, bottom } = element.getBoundingClientRect();
+    return Math.max(top - window.innerHeight, -bottom, 0);
+  };
   const rest = () => new Promise((done) => {
     requestAnimationFrame(() => setTimeout(done)); // after what is drawn so far has been painted
     setTimeout(done, 100); // a page in the background paints nothing
   });
   async function drawFirst(link) {
-    const isSeen = (element) => element.getBoundingClientRect().top < window.innerHeight;
-    const all = [...plots()];
-    const seen = all.filter(isSeen);
-    seen.forEach((element) => draw(element));
+    plots().forEach((element) => {
+      waiting.add(element);
+      element.style.height = `${figures[element.dataset.figure]?.layout.height}px`;
+    });
+    [...waiting].filter((element) => !away(element)).forEach((element) => draw(element));
     await rest();
     root.dataset.begun = "true";
-    link();
+    await link();
     await rest();
-    for (const element of all.filter((each) => !seen.includes(each))) {
-      draw(element);
+    while (waiting.size) {
+      const places = new Map([...waiting].map((element) => [element, away(element)]));
+      draw([...waiting].reduce((one, two) => (places.get(two) < places.get(one) ? two : one)));
       await rest();
     }
     trials?.drawn();
@@ -107,14 +122,14 @@
   }
   function showTheme() {
     byId("theme").setAttribute("aria-pressed", String(isDark()));
-    if (window.Plotly) drawAll();
+    if (window.Plotly) redraw();
   }
   byId("theme").addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
     showTheme();
   });
   prefersDark.addEventListener("change", showTheme);
-  narrow.addEventListener("change", () => window.Plotly && drawAll());
+  narrow.addEventListener("change", () => window.Plotly && redraw());
 
   // Numbers, written as in the rest of the page.
   const minus = (text) => text.replace("-", "\u2212");
@@ -248,7 +263,7 @@
       drawHead();
       drawBody(false);
       parallel?.update(rows, filter.conditions(byId("words").value));
-      if (cost && window.Plotly) {
+      if (cost && window.Plotly && !waiting.has(cost)) {
         draw(cost);
         offerPoints();
       }
@@ -411,7 +426,7 @@
     else delete root.dataset.theme;
     isPrinting = false;
     openedForPrint.splice(0).forEach((element) => { element.open = false; });
-    if (window.Plotly) drawAll();
+    if (window.Plotly) redraw();
   });
   byId("print").addEventListener("click", () => window.print());
 
@@ -433,9 +448,12 @@
   showTheme();
 
   (async () => {
-    const data = JSON.parse(await unpacked("packed-data"));
-    figures = data.figures;
-    const link = () => { if (data.trials) trials ??= trialTable(data.trials); };
+    figures = JSON.parse(await unpacked("packed-figures"));
+    let linked; // once, and after the first figures
+    const link = () => (linked ??= unpacked("packed-data").then((text) => {
+      const data = JSON.parse(text);
+      if (data.trials) trials = trialTable(data.trials);
+    }));
     try {
       const script = document.createElement("script");
       script.textContent = await unpacked("packed-plotly");
@@ -443,7 +461,7 @@
       if (!window.Plotly) throw new Error("plotly.js did not start");
       await drawFirst(link);
     } finally {
-      link(); // the table needs no plotly
+      await link(); // the table needs no plotly
     }
   })().catch(trouble);
 })();
