@@ -10,7 +10,7 @@ from tests.report_data import Made, write_study
 from tests.report_kinds import SIDE, write_kind
 
 from torchstudy.analysis.failures import failure_reasons, outcome_counts
-from torchstudy.analysis.progress import best_so_far, learning_curves, search_epochs
+from torchstudy.analysis.progress import best_so_far, learning_curves, search_epochs, steps
 from torchstudy.analysis.tables import (
     Results,
     best_trials,
@@ -231,6 +231,14 @@ def test_best_so_far_falls_for_a_loss_and_is_missing_before_the_first_value() ->
     table = best_so_far(frame(rows, TRIAL_COLUMNS), Objective(metric="loss", direction="minimize"))
     assert table["best"].isna().tolist() == [True, False, False, False]
     assert table["best"].tolist()[1:] == [0.5, 0.5, 0.2]
+
+
+def test_a_long_line_of_steps_keeps_its_ends_and_every_change() -> None:
+    best = [0.1] * 700 + [0.5] * 3 + [0.9] * 297
+    table = pd.DataFrame({"seconds": range(1000), "best": best})
+    thinned = steps(table, 10)
+    assert list(thinned.index) == [0, 111, 222, 333, 444, 555, 666, 700, 703, 777, 888, 999]
+    assert steps(table, 1000) is table
 
 
 def test_a_failed_trial_has_no_value_whatever_it_reached() -> None:

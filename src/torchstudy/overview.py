@@ -1,10 +1,12 @@
 """What the command prints about studies, read from the ledger; no study file is executed."""
 
 import ast
+import gc
 import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,13 +137,26 @@ def redraw_report(reports: Path, storage: str | None, study: str, out: Path | No
     from torchstudy.execution.outputs import write_tables
     from torchstudy.report.page import write_report
 
-    with reading(reports, storage) as opened:
-        ledger, state = find_study(opened, reports, study)
-        folder = reports / state.name
-        with writing(folder):
-            write_tables(ledger, state, folder)
-    with writing(out or folder):
-        return write_report(folder, out)
+    with _uncollected():
+        with reading(reports, storage) as opened:
+            ledger, state = find_study(opened, reports, study)
+            folder = reports / state.name
+            with writing(folder):
+                write_tables(ledger, state, folder)
+        with writing(out or folder):
+            return write_report(folder, out)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's search for cycles: it would look at half a million rows again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def summary_lines(results: "Results") -> list[str]:

@@ -32,7 +32,8 @@ def proposal_rows(
         for trial in ledger.trials(state.name, family):
             training = searched.get((family, trial.number))
             curve = None if training is None else curves.get(training.key)
-            best = [] if curve is None else _best_so_far(curve, objective)
+            is_decided = bool(trial.decisions)
+            best = _best_so_far(curve, objective) if is_decided and curve is not None else []
             decided += _rows(trial, training, best, objective)
         rows += [row for _, row in sorted(decided, key=lambda each: each[0])]
     return [{"study": state.name, **row} for row in rows]

@@ -261,7 +261,7 @@
       byId("count").textContent = rows.length === total
         ? `${total} trials` : `${rows.length} of ${total} trials`;
       drawHead();
-      drawBody(false);
+      drawBody(isPrinting);
       parallel?.update(rows, filter.conditions(byId("words").value));
       if (cost && window.Plotly && !waiting.has(cost)) {
         draw(cost);
