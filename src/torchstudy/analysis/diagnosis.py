@@ -142,12 +142,12 @@ def _curves_by_training(epochs: "pd.DataFrame") -> dict[tuple[Any, ...], Curves]
     """The epochs of every training, in order."""
     from torchstudy.analysis.tables import numbers
 
-    order = epochs.sort_values([*KEYS, "epoch"], kind="stable")
+    judged = [name for name in map(str, epochs.columns) if _is_judged(name)]
+    order = epochs[[*KEYS, "epoch", *judged]].sort_values([*KEYS, "epoch"], kind="stable")
     keys = order[KEYS].reset_index(drop=True).drop_duplicates()  # the first row of each training
     named = zip(*(keys[name].tolist() for name in KEYS), strict=True)
     spans = itertools.pairwise([*keys.index.tolist(), len(order)])
     at = order["epoch"].tolist()
-    judged = [name for name in map(str, epochs.columns) if _is_judged(name)]
     columns = {name: numbers(order, name).tolist() for name in judged}
     return {
         key: Curves(at[begin:end], {name: values[begin:end] for name, values in columns.items()})

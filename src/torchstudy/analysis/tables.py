@@ -168,6 +168,8 @@ def numbers(table: pd.DataFrame, column: str) -> "pd.Series[float]":
     """A column as float64 with NaN for what is missing; all NaN when there is no such column."""
     if column not in table:
         return pd.Series(np.nan, index=table.index, dtype="float64")
+    if table[column].dtype == np.float64:
+        return table[column]
     return table[column].astype("Float64").astype("float64")
 
 
