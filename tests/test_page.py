@@ -442,7 +442,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     reader = Reader(html)
     assert not [tag for tag, _ in reader.tags if tag == "img"]
     assert not [attrs for _, attrs in reader.tags if any(name.startswith("on") for name in attrs)]
-    assert len(reader.scripts) == 4  # data, curves, plotly, the page's own
+    assert len(reader.scripts) == 5  # figures, data, curves, plotly, the page's own
     assert "could not be drawn" not in reader.text
     assert " ".join(HOSTILE.split())[:40] in reader.text
     assert "<" not in _packed(html, "packed-data")
