@@ -191,7 +191,7 @@ def test_the_winner_is_named_with_its_lead(results: Results, html: str) -> None:
     said = _said(results)
     assert "It beats Transfer by 1.85 points (95% interval" in said
     assert "3 fresh seeds of either family on the same 270 test images" in said
-    assert "p is Holm-corrected for 2 comparisons." in said
+    assert "p is Holm-corrected for 3 comparisons." in said
     assert f'<h1 id="verdict-title">{_headline(results)}</h1>' in html
 
 

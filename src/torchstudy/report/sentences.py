@@ -1,5 +1,6 @@
 """What the tables say, in sentences; every number in them is computed and comes with its n."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -305,7 +306,8 @@ def _contest(story: Story) -> Verdict:
     if others:
         behind = joined([f"{called(found.b)} by {lead(found, metric)}" for found in others])
         sentences.append(f"Clearly behind: {behind}.")
-    sentences.append(basis(second, len(story.differences), story.noun))
+    num_pairs = math.comb(len(story.scores), 2)
+    sentences.append(basis(second, num_pairs, story.noun))
     return _with_rest(story, title, sentences)
 
 

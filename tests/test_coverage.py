@@ -1,0 +1,181 @@
+"""Over 2,000 simulated studies intervals cover, and comparisons find, what they promise.
+
+With 2,000 studies the standard error of a coverage of 95% is 0.5 points. Random numbers are seeded,
+so no bound fails by chance; what a bound says of the true share is in the test's own words.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.stats import norm
+
+from torchstudy.analysis.statistics import (
+    Interval,
+    crossed_interval,
+    paired_interval,
+    seed_interval,
+    welch_interval,
+)
+
+Answers = npt.NDArray[np.bool_]
+STUDIES = 2000
+HARDNESS = 1.0  # of items: the spread of what is hard for every family and seed
+NOISE = 0.7  # of one answer
+BLOCK = 100  # studies simulated at once
+
+
+def families(
+    rng: np.random.Generator, designs: list[tuple[float, float, int]], items: int
+) -> Iterator[list[Answers]]:
+    """Right or wrong per seed and item of families in one study after the other.
+
+    A family is its share of right answers, the spread of its seeds on the probit scale, and how
+    many seeds there are; what is hard for one family is hard for the others.
+    """
+    for _ in range(STUDIES // BLOCK):
+        hardness = HARDNESS * rng.standard_normal((BLOCK, 1, items), dtype=np.float32)
+        made = [_answers(rng, hardness, *design) for design in designs]
+        yield from ([one[study] for one in made] for study in range(BLOCK))
+
+
+def _answers(
+    rng: np.random.Generator, hardness: npt.NDArray[np.float32], right: float, spread: float, n: int
+) -> Answers:
+    total = math.sqrt(spread**2 + HARDNESS**2 + NOISE**2)
+    seeds = np.float32(norm.ppf(right) * total) + np.float32(spread) * rng.standard_normal(
+        (BLOCK, n, 1), dtype=np.float32
+    )
+    noise = rng.standard_normal((BLOCK, n, hardness.shape[2]), dtype=np.float32)
+    found: Answers = noise * np.float32(NOISE) > -seeds - hardness
+    return found
+
+
+def covered(found: list[Interval], truth: float) -> float:
+    return float(np.mean([one.low <= truth <= one.high for one in found]))
+
+
+# The spread 0.15 moves the score of a seed by 2 points at 90% right, and by 0.3 at 99%.
+@pytest.mark.parametrize(
+    ("right", "spread", "seeds", "items"),
+    [
+        (0.6, 0.1, 3, 270),
+        (0.8, 0.02, 3, 1000),
+        (0.9, 0.02, 3, 270),
+        (0.9, 0.1, 3, 100),
+        (0.9, 0.15, 3, 270),
+        (0.9, 0.15, 3, 1000),
+        (0.97, 0.1, 3, 270),
+        (0.99, 0.02, 3, 1000),
+        (0.99, 0.1, 3, 270),
+        (0.99, 0.1, 5, 500),
+        (0.9, 0.1, 10, 270),
+    ],
+)
+def test_an_interval_covers_the_score_of_new_seeds_and_items(
+    right: float, spread: float, seeds: int, items: int
+) -> None:
+    studies = families(np.random.default_rng(37), [(right, spread, seeds)], items)
+    found = [crossed_interval(one.astype(float)) for (one,) in studies]
+    assert 0.93 <= covered(found, right) <= 0.97
+
+
+@pytest.mark.slow
+def test_an_interval_covers_the_score_on_ten_thousand_items_too() -> None:
+    """Slow: 60 million answers."""
+    studies = families(np.random.default_rng(18), [(0.9, 0.1, 3)], 10_000)
+    found = [crossed_interval(one.astype(float)) for (one,) in studies]
+    assert 0.93 <= covered(found, 0.9) <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("right", "spread", "seeds"), [(0.9, 0.15, 2), (0.99, 0.1, 2), (0.9, 0.4, 3)]
+)
+def test_with_two_seeds_or_very_unequal_ones_it_covers_nine_times_in_ten(
+    right: float, spread: float, seeds: int
+) -> None:
+    studies = families(np.random.default_rng(19), [(right, spread, seeds)], 270)
+    found = [crossed_interval(one.astype(float)) for (one,) in studies]
+    assert 0.91 <= covered(found, right) <= 0.985
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+def test_an_interval_over_seeds_covers_the_mean_of_their_scores(seeds: int) -> None:
+    """Exactly 95% where scores are normal; those of a loss whose logarithm is normal lie askew."""
+    rng = np.random.default_rng(20)
+    found = [seed_interval(one) for one in rng.normal(0.9, 0.01, (STUDIES, seeds))]
+    assert 0.93 <= covered(found, 0.9) <= 0.97
+    losses = np.exp(rng.normal(0, 0.1, (STUDIES, seeds)))
+    found = [seed_interval(one) for one in losses]
+    assert 0.93 <= covered(found, math.exp(0.1**2 / 2)) <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("spreads", "seeds"),
+    [((0.1, 0.1), (3, 3)), ((0.1, 0.1), (5, 5)), ((0.1, 0.1), (3, 10)), ((0.05, 0.2), (5, 5))],
+)
+def test_a_difference_of_losses_is_covered(
+    spreads: tuple[float, float], seeds: tuple[int, int]
+) -> None:
+    """Over seeds alone, also where those of one family differ more or are more."""
+    rng = np.random.default_rng(41)
+    one, two = (
+        np.exp(rng.normal(-(spread**2) / 2, spread, (STUDIES, n)))
+        for spread, n in zip(spreads, seeds, strict=True)
+    )
+    found = [welch_interval(a, b + 0.3)[0] for a, b in zip(one, two, strict=True)]
+    assert 0.93 <= covered(found, -0.3) <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("rights", "spreads", "seeds", "items"),
+    [
+        ((0.9, 0.9), (0.1, 0.1), (3, 3), 270),
+        ((0.9, 0.87), (0.15, 0.15), (3, 3), 270),
+        ((0.8, 0.78), (0.1, 0.1), (3, 3), 1000),
+        ((0.97, 0.96), (0.1, 0.1), (5, 5), 500),
+        ((0.9, 0.88), (0.1, 0.1), (3, 5), 270),
+        ((0.9, 0.88), (0.03, 0.15), (3, 3), 270),
+        ((0.99, 0.98), (0.1, 0.1), (10, 10), 270),
+    ],
+)
+def test_a_difference_on_the_same_items_is_covered(
+    rights: tuple[float, float], spreads: tuple[float, float], seeds: tuple[int, int], items: int
+) -> None:
+    designs = list(zip(rights, spreads, seeds, strict=True))
+    studies = families(np.random.default_rng(22), designs, items)
+    found = [paired_interval(a.astype(float), b.astype(float))[0] for a, b in studies]
+    assert 0.93 <= covered(found, rights[0] - rights[1]) <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("right", "spread", "seeds", "items"),
+    [(0.8, 0.02, 3, 270), (0.9, 0.1, 3, 270), (0.97, 0.1, 5, 500), (0.99, 0.1, 3, 1000)],
+)
+def test_equal_families_are_called_different_in_five_of_a_hundred_studies_at_most(
+    right: float, spread: float, seeds: int, items: int
+) -> None:
+    studies = families(np.random.default_rng(23), [(right, spread, seeds)] * 2, items)
+    wrong = sum(paired_interval(a.astype(float), b.astype(float))[1] < 0.05 for a, b in studies)
+    assert wrong <= 0.05 * STUDIES
+
+
+@pytest.mark.parametrize(("seeds", "errors", "least"), [(10, 2, 0.4), (10, 3, 0.7), (3, 4, 0.6)])
+def test_true_differences_are_found_nearly_as_often_as_they_can_be(
+    seeds: int, errors: int, least: float
+) -> None:
+    """Of two standard errors in 44 of 100 studies of ten seeds, of three in 76.
+
+    No test at 5% finds more than 52 and 85. Three seeds know too little of their spread for that:
+    they find 64 of 100 differences of four standard errors.
+    """
+    rng = np.random.default_rng(24)
+    alike = [(0.9, 0.1, seeds)] * 2
+    error = float(np.std([a.mean() - b.mean() for a, b in families(rng, alike, 270)]))
+    apart = [(0.9, 0.1, seeds), (0.9 - errors * error, 0.1, seeds)]
+    found = [
+        paired_interval(a.astype(float), b.astype(float)) for a, b in families(rng, apart, 270)
+    ]
+    assert np.mean([p < 0.05 and interval.mean > 0 for interval, p in found]) >= least
