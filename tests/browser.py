@@ -55,6 +55,7 @@ class Opened:
         self.page.goto(path.as_uri() if isinstance(path, Path) else path)
         self.page.wait_for_selector("html[data-drawn]", state="attached", timeout=30_000)
         self.page.wait_for_selector("#plot-outcomes .main-svg", state="attached")
+        self.said_at_first = list(self.messages)
 
     def __enter__(self) -> "Opened":
         return self
@@ -95,3 +96,31 @@ class Opened:
             for each in found["violations"]
             for node in each["nodes"]
         ]
+
+
+class Pages:
+    """One report in several windows; opening one takes seconds, so each is kept."""
+
+    def __init__(self, browser: Any, path: Path) -> None:
+        self.browser, self.path = browser, path
+        self._opened: dict[tuple[int, str], Opened] = {}
+
+    def __call__(self, width: int = 1400, scheme: str = "light") -> Opened:
+        """The window of this width, with the drawer closed and all filters cleared."""
+        if (width, scheme) not in self._opened:
+            opened = Opened(self.browser, self.path, width=width, scheme=scheme)
+            self._opened[width, scheme] = opened
+        opened = self._opened[width, scheme]
+        page = opened.page
+        page.evaluate("document.querySelector('#drawer').close()")
+        page.mouse.move(0, 0)  # a figure under the mouse names what is there
+        page.evaluate("document.querySelector('button[type=reset]').click()")
+        page.evaluate("() => new Promise((done) => setTimeout(done, 50))")
+        page.mouse.move(0, 0)
+        page.wait_for_selector("#count:text-is('60 trials')")
+        opened.messages.clear()
+        return opened
+
+    def close(self) -> None:
+        for opened in self._opened.values():
+            opened.context.close()

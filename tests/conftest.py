@@ -28,7 +28,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     patch.undo()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
     from tests.browser import ARGUMENTS, CHROMIUM
@@ -39,6 +39,26 @@ def browser() -> Iterator[Any]:
         found.close()
 
 
+@pytest.fixture(scope="session")
+def digits_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of 60 trials of three families; it must be left as it is."""
+    from tests.report_data import write_study as write_results
+
+    from torchstudy.report.page import write_report
+
+    return write_report(write_results(tmp_path_factory.mktemp("digits")))
+
+
+@pytest.fixture(scope="session")
+def pages(browser: Any, digits_report: Path) -> Iterator[Any]:
+    """`digits_report` as it is opened in windows of several widths, each once."""
+    from tests.browser import Pages
+
+    opened = Pages(browser, digits_report)
+    yield opened
+    opened.close()
+
+
 def stripes() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """180 noisy 8 x 8 images of three classes: horizontal, vertical and no stripes."""
     generator = np.random.default_rng(0)
@@ -47,6 +67,19 @@ def stripes() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     images[labels == 0, ::2, :] += 90
     images[labels == 1, :, ::2] += 90
     return images.astype(np.uint8), labels
+
+
+@pytest.fixture(scope="module")
+def short_reports() -> Iterator[None]:
+    """For tests of runs that say nothing of what reports say: drawing one is half of a small run.
+
+    What is left is the last section: method and provenance.
+    """
+    from torchstudy.report import page
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "SECTIONS", page.SECTIONS[-1:])
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,11 @@
 """Every trial in a real browser: lines, conditions, the drawer and its keys, accessibility."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.browser import Opened, in_a_browser
+from tests.browser import Opened, Pages, in_a_browser
 from tests.example_records import write_records
 from tests.report_data import HOSTILE, Made, write_study
 
@@ -22,28 +21,14 @@ FAMILIES = ("CNN", "Transfer", "AutoencoderProbe")
 FOCUSED = "document.activeElement.id || document.activeElement.dataset.row"
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(write_study(tmp_path_factory.mktemp("digits")))
-
-
-@pytest.fixture(scope="module")
-def shared(browser: Any, report: Path) -> Iterator[Opened]:
-    with Opened(browser, report) as page:
-        yield page
+@pytest.fixture
+def report(digits_report: Path) -> Path:
+    return digits_report
 
 
 @pytest.fixture
-def opened(shared: Opened) -> Opened:
-    """One page for many tests, with all filters cleared; opening one takes seconds."""
-    shared.page.evaluate("document.querySelector('#drawer').close()")
-    shared.page.mouse.move(0, 0)  # a figure under the mouse names what is there
-    shared.page.click("button[type=reset]")
-    shared.page.evaluate("() => new Promise((done) => setTimeout(done, 50))")
-    shared.page.mouse.move(0, 0)
-    shared.page.wait_for_selector("#count:text-is('60 trials')")
-    shared.messages.clear()
-    return shared
+def opened(pages: Pages) -> Opened:
+    return pages()
 
 
 def _middle(opened: Opened, selector: str) -> tuple[float, float]:
@@ -255,7 +240,7 @@ def test_a_figure_is_gone_through_and_opened_by_keyboard(opened: Opened, plot: s
     assert page.evaluate("document.activeElement.type") == "range"
 
 
-def test_names_of_axes_neither_overlap_nor_leave_the_figure(browser: Any, report: Path) -> None:
+def test_names_of_axes_neither_overlap_nor_leave_the_figure(pages: Pages) -> None:
     overlaps = """() => [...document.querySelectorAll("svg.parallel")].flatMap((svg) => {
         const box = svg.getBoundingClientRect();
         const names = [...svg.querySelectorAll(".name")].map((n) => n.getBoundingClientRect());
@@ -265,23 +250,23 @@ def test_names_of_axes_neither_overlap_nor_leave_the_figure(browser: Any, report
         return [...outside, ...both].map(() => svg.parentElement.id);
     })"""
     for width in (390, 1400, 2560):
-        with Opened(browser, report, width=width) as opened:
-            assert opened.page.locator("svg.parallel .name").count() == 6 + 5 + 4
-            assert opened.page.evaluate(overlaps) == [], width
+        opened = pages(width)
+        assert opened.page.locator("svg.parallel .name").count() == 6 + 5 + 4
+        assert opened.page.evaluate(overlaps) == [], width
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (1400, "dark"), (390, "light")])
 def test_axe_finds_nothing_with_the_drawer_closed_or_open(
-    browser: Any, report: Path, width: int, scheme: str
+    pages: Pages, width: int, scheme: str
 ) -> None:
-    with Opened(browser, report, width=width, scheme=scheme) as opened:
-        assert opened.ailments() == []
-        opened.page.locator("#trial-table tbody button").nth(1).click()
-        opened.page.wait_for_selector("#drawer .js-line", state="attached")
-        assert opened.ailments() == []
-        wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        assert opened.page.evaluate(wide) == 0
-        assert opened.page.evaluate("(d => d.scrollWidth - d.clientWidth)(drawer)") == 0
+    opened = pages(width, scheme)
+    assert opened.ailments() == []
+    opened.page.locator("#trial-table tbody button").nth(1).click()
+    opened.page.wait_for_selector("#drawer .js-line", state="attached")
+    assert opened.ailments() == []
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert opened.page.evaluate(wide) == 0
+    assert opened.page.evaluate("(d => d.scrollWidth - d.clientWidth)(drawer)") == 0
 
 
 def test_paper_has_the_lines_and_neither_slider_nor_drawer(opened: Opened) -> None:
