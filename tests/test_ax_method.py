@@ -9,6 +9,8 @@ from torchstudy.domains import Float
 from torchstudy.errors import StudyError
 from torchstudy.quiet import quiet_ax
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 NARROW = {
     "scale": Float(0.5, 2.0, default=1.0),
     "batch_size": 32,

@@ -11,6 +11,8 @@ from torchstudy.families.cnn import CNN
 from torchstudy.records import Outcome, Status, TrainingKey, Trial
 from torchstudy.space import SearchSpace
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 GOOD = {"scale": 1.5, "learning_rate": 0.02}
 
 

@@ -27,6 +27,8 @@ from torchstudy.families.base import Family, family
 from torchstudy.records import Epoch
 from torchstudy.replaying import description, lines, replay, sentences
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -27,6 +27,8 @@ from torchstudy.records import Epoch, Outcome
 from torchstudy.schemas import CLOCK_COLUMNS
 from torchstudy.study import Study
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 
 @family
 class Linear(Family):

@@ -21,6 +21,8 @@ from torchstudy.search.proposer import num_initial
 from torchstudy.space import Config
 from torchstudy.study import Study
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 ONE_DIMENSION = {
     "scale": Float(0.5, 2.0, default=1.0),
     "batch_size": 32,

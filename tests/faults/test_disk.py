@@ -18,6 +18,8 @@ from torchstudy.failpoints import arm
 from torchstudy.records import Status
 from torchstudy.study import Study
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 FULL = r"cannot be written \(No space left on device\); make room there and repeat the command"
 
 

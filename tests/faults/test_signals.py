@@ -21,6 +21,8 @@ from torchstudy.execution.runner import run
 from torchstudy.execution.watching import Silent, Subject
 from torchstudy.records import Epoch, Training
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 ROOT = Path(__file__).parents[2]
 LIMIT = 180.0  # seconds for what takes one where nothing else runs
 

@@ -35,6 +35,8 @@ from torchstudy.families.phases import Phase
 from torchstudy.records import Epoch, Outcome, Status
 from torchstudy.training.batches import Batch
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 MEGA = 1e6
 PATIENCE = Patience(idle=1.0, busy=1.0)
 GROUPS = memory.CGROUPS / "memory"
