@@ -109,8 +109,9 @@ def weighed(results: Results, family: str) -> Weighed:
     Hyperparameters enter one by one, the one that explains most of what is left first, as long as
     it explains more than all but 3% of the largest shares after what is left has been shuffled
     between the trials (Freedman and Lane 1983, doi.org/10.1080/07350015.1983.10509354; the largest
-    of all hyperparameters as in Westfall and Young 1993). Where nothing has an effect, that was
-    exceeded in 21 of 700 simulated studies, in 400 of which half of the trials lay beside the best.
+    of all hyperparameters as in Westfall and Young 1993). In 152 of 6,000 simulated studies of
+    20, 40 and 100 trials any hyperparameter without effect stood above it, and each of them in 1%
+    of 400 studies at most.
 
     The importance of each is what the model of those that entered explains more with it than
     without it, less what chance explains with as many columns, as a share of the variance around
