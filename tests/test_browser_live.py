@@ -1,6 +1,7 @@
 """The page of a running study in a real browser: it tells of a newer one, and asks nobody else."""
 
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -62,12 +63,14 @@ def test_a_served_page_notices_a_newer_one_and_reloads_when_asked(
     browser: Any, running: Path, address: str
 ) -> None:
     Served.asked.clear()
+    began = time.monotonic()
     with Opened(browser, address, has_clock=True) as opened:
         page = opened.page
         while "HEAD /report.html" not in Served.asked:
             page.wait_for_timeout(20)
         assert "still running" in str(page.locator("#live-words").text_content())
-        assert Served.asked.count("HEAD /report.html") == 1
+        passed = time.monotonic() - began  # to open a page takes a busy machine half a minute
+        assert 1 <= Served.asked.count("HEAD /report.html") <= 1 + passed / 15
         text = running.read_text(encoding="utf-8")
         running.write_text(text.replace("Study report", "Study report!"), encoding="utf-8")
         page.clock.run_for(15_000)
