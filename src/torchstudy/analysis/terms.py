@@ -15,7 +15,7 @@ from torchstudy.values import Value
 Array = npt.NDArray[np.float64]
 
 FEWEST = 10  # trials in which a hyperparameter exists, for it to be judged
-# 2 sees 62 of 100 learning rates in 20 trials where 3 sees 54 and 4 sees 44, and all see 99 in 40:
+# 2 sees 62 of 100 learning rates in 20 trials, 3 sees 54 and 4 sees 44; in 40 each 98 or more:
 # benchmarks/importance.json. Where scores fall steeply on one side, the best of the curve is off by
 # 0.36 decades with 3, 0.52 with 2: benchmarks/curves.json.
 DEGREE = 3
