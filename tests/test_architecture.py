@@ -70,9 +70,11 @@ FLOORS: list[list[str]] = [
     ["execution.runner"],
     [
         "stored",
+        "tabulating",
         "printing",
         "usage",
         "overview",
+        "summaries",
         "following",
         "predictions",
         "spaces",

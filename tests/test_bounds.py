@@ -15,7 +15,6 @@ from torchstudy.analysis.tables import Results, best_trials, frame
 from torchstudy.domains import Int
 from torchstudy.errors import StudyError
 from torchstudy.execution.confirm import candidates, chosen_number
-from torchstudy.overview import summary_lines
 from torchstudy.quiet import quiet_ax
 from torchstudy.records import Bound, Objective, Training
 from torchstudy.report.bounds import within
@@ -26,6 +25,7 @@ from torchstudy.search.questions import Question
 from torchstudy.search.rungs import ladder_for, without_rungs
 from torchstudy.search.tried import Tried
 from torchstudy.space import Config
+from torchstudy.summaries import summary_lines
 
 LEAST = Bound(metric="accuracy", direction="maximize", value=0.9)
 COST = Objective(metric="parameters", direction="minimize")

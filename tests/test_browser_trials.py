@@ -17,6 +17,8 @@ from torchstudy.report.page import write_report
 
 pytestmark = in_a_browser
 
+CENTRED = "(element) => element.scrollIntoView({block: 'center', behavior: 'instant'})"
+
 FAMILIES = ("CNN", "Transfer", "AutoencoderProbe")
 FOCUSED = "document.activeElement.id || document.activeElement.dataset.row"
 
@@ -98,7 +100,7 @@ def test_a_condition_on_no_column_is_a_word(opened: Opened) -> None:
 def test_dragging_along_an_axis_filters_everything_and_a_click_undoes_it(opened: Opened) -> None:
     page = opened.page
     page.locator("#parallel-0").scroll_into_view_if_needed()
-    page.evaluate("document.querySelector('#parallel-0').scrollIntoView({block: 'center'})")
+    page.locator("#parallel-0").evaluate(CENTRED)
     rail = page.locator("#parallel-0 .rail").first.bounding_box()
     x, top, bottom = rail["x"] + rail["width"] / 2, rail["y"], rail["y"] + rail["height"]
     page.mouse.move(x, top + 1)
@@ -209,10 +211,7 @@ def test_a_point_and_a_line_open_their_trial_by_mouse(opened: Opened, selector: 
     page = opened.page
     page.fill("#words", "family=cnn width>=50 status=completed")
     page.locator(selector).last.scroll_into_view_if_needed()
-    page.evaluate(
-        "(s) => document.querySelector(s).closest('.card').scrollIntoView({block: 'center'})",
-        selector,
-    )
+    page.locator(f".card:has({selector})").last.evaluate(CENTRED)
     _open_by_mouse(opened, selector)
     assert str(page.locator("#drawer-title").text_content()).startswith("CNN, trial ")
     page.keyboard.press("Escape")

@@ -1,6 +1,5 @@
 """What has an effect rises above the noise floor, what has none stays below it."""
 
-import time
 from collections import Counter
 from dataclasses import replace
 
@@ -176,12 +175,10 @@ def test_columns_that_repeat_each_other_do_no_harm() -> None:
 
 
 @pytest.mark.slow
-def test_5001_trials_of_three_families_take_less_than_two_seconds() -> None:
-    """To make them takes as long again. Processor seconds, measured 0.6 on one core."""
+def test_what_matters_stands_out_of_5001_trials_of_three_families() -> None:
+    """To make them takes a second."""
     matters = ("learning_rate", "weight_decay", "optimizer")
     several = [simulated(n, trials=1667, matters=matters, name=f"F{n}") for n in range(3)]
     results = together(*several)
-    began = time.process_time()
     table = importance(results)
-    assert time.process_time() - began < 2
     assert (table.groupby("family")["is_above"].sum() >= 3).all()

@@ -9,10 +9,12 @@ from tests.command import write_study
 
 from torchstudy.analysis.tables import read_results
 from torchstudy.errors import StorageError, StudyError
-from torchstudy.overview import frame_lines, study_lines, summary_lines
+from torchstudy.overview import study_lines
 from torchstudy.spaces import fixed_line, space_lines
 from torchstudy.stored import _read_url, find_study, reading, writing
 from torchstudy.study_files import load_study
+from torchstudy.summaries import summary_lines
+from torchstudy.tabulating import frame_lines
 
 TABLE = pd.DataFrame(
     {

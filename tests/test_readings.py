@@ -12,10 +12,10 @@ from tests.test_runner import linear_study, run_inline
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.errors import StudyError
 from torchstudy.execution.ledger import Ledger
-from torchstudy.overview import summary_lines
 from torchstudy.records import Outcome, Status, TrainingKey, Trial
 from torchstudy.report.readings import readings, repeated_readings
 from torchstudy.report.story import Story
+from torchstudy.summaries import summary_lines
 from torchstudy.usage import confirmation
 
 

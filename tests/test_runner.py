@@ -317,7 +317,9 @@ def test_failed_trials_are_rows_with_a_reason_and_the_run_ends_well(tmp_path: Pa
     by_how = results.trials.set_index("config.how")
     assert by_how.loc[["diverge"], "status"].eq("diverged").all()
     diverged = by_how.loc[["diverge"]].iloc[0]
-    assert "training loss was not finite in epoch 1, first seen in 1.weight" in diverged["reason"]
+    assert (
+        "training loss was not finite before any step, first seen in 1.weight" in diverged["reason"]
+    )
     assert pd.isna(diverged["best_valid_accuracy"])
     assert (results.folder / "report.html").exists()
 

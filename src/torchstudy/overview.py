@@ -1,33 +1,18 @@
 """What the command prints about studies, read from the ledger; no study file is executed."""
 
 import ast
-import gc
-import itertools
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torchstudy.errors import StudyError, did_you_mean
 from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.ledger import Ledger, StudyState
 from torchstudy.execution.repeats_table import mean_over_searches, searches_of
-from torchstudy.records import COUNTS, Bound, Objective, Status, Training, TrainingKey, bounds_in
+from torchstudy.records import Bound, Objective, Status, Training, TrainingKey, bounds_in
 from torchstudy.repeats import repeat_of
-from torchstudy.stored import described_studies, find_study, reading, writing
-from torchstudy.visible import on_one_line
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from torchstudy.analysis.tables import Results
-
-MAX_COLUMN = 40  # letters of a cell in a printed table
-SCORES = ("best_valid_", "valid_", "select_", "test_")  # columns that are shown early
-GAP = 3  # letters between two columns
-AFTER_SCORES = ("pending", "reason", "origin", "chosen", "seconds")
+from torchstudy.stored import described_studies, find_study, reading
 
 
 def study_lines(reports: Path, storage: str | None) -> list[list[str]]:
@@ -53,54 +38,6 @@ def status_lines(
             raise StudyError(f"no study has been run yet (no results in {reports})")
         searches = {state.name: searches_of(opened, state.name) for state in states}
         return [_status(opened, each, len(own)) for own in searches.values() for each in own]
-
-
-def study_table(reports: Path, storage: str | None, study: str, what: str) -> "pd.DataFrame":
-    """One of the tables of a study as it stands in the ledger."""
-    from torchstudy.execution.outputs import tables
-
-    with reading(reports, storage) as opened:
-        ledger, state = find_study(opened, reports, study)
-        return tables(ledger, state, [what])[what]
-
-
-def exported(table: "pd.DataFrame", format: str) -> bytes:
-    """A table as the bytes of a csv, json (records) or parquet file."""
-    if format == "csv":
-        from torchstudy.spreadsheets import as_csv
-
-        return as_csv(table).encode()
-    if format == "json":
-        records = json.loads(str(table.to_json(orient="records", date_format="iso")))
-        return (json.dumps(records, indent=2) + "\n").encode()
-    parquet = table.to_parquet(index=False)
-    assert isinstance(parquet, bytes)
-    return parquet
-
-
-def frame_lines(table: "pd.DataFrame", width: int) -> tuple[list[str], list[list[str]], list[str]]:
-    """Header and cells of a table for `width` letters, and the columns there is no room for.
-
-    Scores come early; columns that are empty are left out.
-    """
-    shown = table.drop(columns=["study", "worker", "started"], errors="ignore")
-    names = [name for name in shown.columns if not name.startswith(SCORES)]
-    place = next((i for i, name in enumerate(names) if _is_after_scores(name)), len(names))
-    scores = [name for name in shown.columns if name.startswith(SCORES)]
-    scores.sort(key=lambda name: not name.startswith("best_"))
-    columns = [
-        [str(name).removeprefix("config."), *map(_cell, shown[name])]
-        for name in [*names[:place], *scores, *names[place:]]
-    ]
-    columns = [column for column in columns if set(column[1:]) - {"", "-"}]
-    ends = itertools.accumulate(max(map(len, column)) + GAP for column in columns)
-    room = max(1, sum(end <= width + GAP for end in ends))
-    header, *rows = zip(*columns[:room], strict=True) if columns else ((),)
-    return list(header), [list(row) for row in rows], [column[0] for column in columns[room:]]
-
-
-def _is_after_scores(name: str) -> bool:
-    return name in AFTER_SCORES or name.startswith("config.")
 
 
 def best_models(
@@ -130,76 +67,6 @@ def best_models(
         whose = f"family {family!r} of study {state.name!r}" if family else f"study {state.name!r}"
         raise StudyError(f"{whose} has no finished trial yet")
     return found
-
-
-def redraw_report(reports: Path, storage: str | None, study: str, out: Path | None) -> Path:
-    """Write tables and report from the ledger again; the report's path."""
-    from torchstudy.execution.outputs import write_tables
-    from torchstudy.report.page import write_report
-
-    with _uncollected():
-        with reading(reports, storage) as opened:
-            ledger, state = find_study(opened, reports, study)
-            folder = reports / state.name
-            with writing(folder):
-                write_tables(ledger, state, folder)
-        with writing(out or folder):
-            return write_report(folder, out)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without Python's search for cycles: it would look at half a million rows again and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def summary_lines(results: "Results") -> list[str]:
-    """The end of a run in a few lines: verdict, families, and where the report lies."""
-    from torchstudy.report.bounds import within
-    from torchstudy.report.formats import counted
-    from torchstudy.report.readings import repeated_readings
-    from torchstudy.report.repeats import verdict
-    from torchstudy.report.story import Story
-
-    story = Story(results)
-    said = verdict(story)
-    lines = ["", said.title, *said.sentences, *within(story), *repeated_readings(story), ""]
-    repeated = story.searches.to_dict("records")
-    for row in repeated or story.scores.to_dict("records"):
-        of = f"{row['searches']} searches" if repeated else f"trial {row['trial']}"
-        lines.append(
-            f"  {row['family']:<20} {_with_interval(row, results.objective.metric)}  "
-            f"{of}, {counted(row['seeds'], 'seed')}"
-        )
-    if len(results.objectives) > 1:
-        lines += ["", *_traded_off(results)]
-    folder = results.folder
-    models = [f"models: {folder / 'best'}"] if (folder / "best").is_dir() else []
-    return [*lines, "", f"report: {folder / 'report.html'}", *models]
-
-
-def _with_interval(row: Mapping[Any, Any], metric: str) -> str:
-    """A score on test, or what a network costs."""
-    if metric in COUNTS:
-        return f"{metric} {row['mean']:,.0f}"
-    interval = f" [{row['low']:.4f}, {row['high']:.4f}]" if row["low"] == row["low"] else ""
-    return f"test {metric} {row['mean']:.4f}{interval}"
-
-
-def _traded_off(results: "Results") -> Iterator[str]:
-    """How many trials no other beats in every objective, and where they are listed."""
-    from torchstudy.analysis.front import front
-
-    names = " and ".join(f"{each.direction} {each.metric}" for each in results.objectives)
-    count, study = len(front(results)), results.summary["study"]
-    are = "trial is" if count == 1 else "trials are"
-    yield f"{count} {are} beaten by no other ({names}): optimize table {study} --what front"
 
 
 def _standing(ledger: Ledger | None, state: StudyState) -> tuple[str, str, str]:
@@ -345,15 +212,3 @@ def _scores(
 
 def _is_tested(training: Training, objective: Objective) -> bool:
     return f"test_{objective.metric}" in training.metrics
-
-
-def _cell(value: object) -> str:
-    import pandas as pd
-
-    if pd.isna(value):  # type: ignore[call-overload]  # every cell is a scalar
-        return "-"
-    if isinstance(value, pd.Timestamp):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    line = on_one_line(text.strip().rpartition("\n")[2])
-    return line if len(line) <= MAX_COLUMN else line[: MAX_COLUMN - 1] + "…"

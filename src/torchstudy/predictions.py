@@ -161,7 +161,7 @@ def _show(found: "pd.DataFrame", model: "SavedModel", shape: str, out: Path | No
 
 
 def _exported(found: "pd.DataFrame", shape: str) -> bytes:
-    from torchstudy.overview import exported
+    from torchstudy.tabulating import exported
 
     return exported(found, shape)
 

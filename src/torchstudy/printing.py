@@ -58,7 +58,7 @@ def _folded(console: Console, rows: list[list[str]], widths: list[int]) -> None:
 
 def print_frame(found: "pd.DataFrame") -> None:
     """Print a data frame, as many columns as there is room for."""
-    from torchstudy.overview import frame_lines
+    from torchstudy.tabulating import frame_lines
 
     console = _console()
     header, lines, hidden = frame_lines(found.tail(MOST_LINES), console.width)

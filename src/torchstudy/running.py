@@ -26,7 +26,7 @@ def run_and_show(study: "Study", options: dict[str, Any], *, quiet: bool) -> boo
     from torchstudy.display import LiveDisplay
     from torchstudy.execution.runner import run as run_study
     from torchstudy.execution.watching import PlainLines, Silent, Watcher
-    from torchstudy.overview import summary_lines
+    from torchstudy.summaries import summary_lines
 
     console = Console()
     watcher: Watcher = Silent() if quiet else PlainLines(names_report=False)

@@ -180,7 +180,7 @@ def test_csv_files_hold_no_formula(ran: Ran) -> None:
 
 def test_the_page_holds_no_tag_and_no_hidden_character_of_theirs(ran: Ran) -> None:
     page = (ran.results.folder / "report.html").read_text(encoding="utf-8")
-    assert page.count("<script") == 4  # its own, and three packs of data
+    assert page.count("<script") == 5  # its own, and four packs of data
     elements = [attrs for _, attrs in Reader(page).tags]
     assert not [attrs for attrs in elements if attrs.get("src") == "x"]
     assert not [name for attrs in elements for name in attrs if name.startswith("on")]

@@ -56,9 +56,9 @@ def table(
 ) -> None:
     """The trials, epochs, confirmations, proposals, trade-offs or repeats of a study as a table."""
     from torchstudy.execution.outputs import TABLES
-    from torchstudy.overview import exported, study_table
     from torchstudy.printing import print_frame, write_out
     from torchstudy.stored import writing
+    from torchstudy.tabulating import exported, study_table
 
     one_of("what", what, TABLES)
     chosen = format_of(format, out)
@@ -146,7 +146,7 @@ def report(
     storage: Storage = None,
 ) -> None:
     """Draw the report again from what the run left, also while it goes on."""
-    from torchstudy.overview import redraw_report
+    from torchstudy.tabulating import redraw_report
 
     print(visible(str(redraw_report(reports, storage, study, out))))
 

@@ -97,7 +97,7 @@ class Session:
         self._room = Room(folder, disk)
         self._together: dict[tuple[str, int], bool] = {}  # by family and trial number
         self._under_way: dict[TrainingKey, Step] = {}
-        self._lost_tests: Counter[TrainingKey] = Counter()
+        self._lost_readings: Counter[TrainingKey] = Counter()
         self._is_stopping = self._is_stopping_at_once = False
         self._hindrance: RunError | None = None  # what could not be written: the run ends with it
         self._has_news, self._timesheet = has_news, timesheet
@@ -263,20 +263,21 @@ class Session:
                 failpoint("after-confirmation")
 
     def _handle_reading(self, step: Step, event: Event, outcome: Outcome) -> None:
-        is_test, is_done = step.action == "test", outcome.status is Status.COMPLETED
-        if event.is_lost and self._lost_tests[event.key] < MAX_LOSSES:
-            self._lost_tests[event.key] += 1  # the schedule asks for it again
+        if event.is_lost and self._lost_readings[event.key] < MAX_LOSSES:
+            self._lost_readings[event.key] += 1
             self._note_loss(step, outcome)
-        elif is_done or (outcome.status is not Status.PAUSED and not is_test):
+            return
+        if outcome.status is Status.PAUSED:
+            return
+        if step.action == "calibrate":  # if it failed, the model is used as it is
+            self.schedule.calibrated.add(event.key)
+        elif outcome.status is Status.COMPLETED:
             failpoint("after-test")
-            if is_test:
-                self.board.add_test(event.key, outcome)
-            else:  # without a temperature, the model is what it is
-                self.schedule.calibrated.add(event.key)
-            self._has_news = True
-            self.watcher.ended(self._subject(step), outcome, event.seconds)
-        elif outcome.status is not Status.PAUSED:
+            self.board.add_test(event.key, outcome)
+        else:
             raise RunError(f"{self._subject(step).title} failed: {outcome.reason}")
+        self._has_news = True
+        self.watcher.ended(self._subject(step), outcome, event.seconds)
 
     def _note_loss(self, step: Step, outcome: Outcome) -> None:
         how = outcome.reason.rpartition("\n")[2]

@@ -1,0 +1,52 @@
+"""The end of a run in a few lines."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from torchstudy.records import COUNTS
+
+if TYPE_CHECKING:
+    from torchstudy.analysis.tables import Results
+
+
+def summary_lines(results: "Results") -> list[str]:
+    """The end of a run in a few lines: verdict, families, and where the report lies."""
+    from torchstudy.report.bounds import within
+    from torchstudy.report.formats import counted
+    from torchstudy.report.readings import repeated_readings
+    from torchstudy.report.repeats import verdict
+    from torchstudy.report.story import Story
+
+    story = Story(results)
+    said = verdict(story)
+    lines = ["", said.title, *said.sentences, *within(story), *repeated_readings(story), ""]
+    repeated = story.searches.to_dict("records")
+    for row in repeated or story.scores.to_dict("records"):
+        of = f"{row['searches']} searches" if repeated else f"trial {row['trial']}"
+        lines.append(
+            f"  {row['family']:<20} {_with_interval(row, results.objective.metric)}  "
+            f"{of}, {counted(row['seeds'], 'seed')}"
+        )
+    if len(results.objectives) > 1:
+        lines += ["", *_traded_off(results)]
+    folder = results.folder
+    models = [f"models: {folder / 'best'}"] if (folder / "best").is_dir() else []
+    return [*lines, "", f"report: {folder / 'report.html'}", *models]
+
+
+def _with_interval(row: Mapping[Any, Any], metric: str) -> str:
+    """A score on test, or what a network costs."""
+    if metric in COUNTS:
+        return f"{metric} {row['mean']:,.0f}"
+    interval = f" [{row['low']:.4f}, {row['high']:.4f}]" if row["low"] == row["low"] else ""
+    return f"test {metric} {row['mean']:.4f}{interval}"
+
+
+def _traded_off(results: "Results") -> Iterator[str]:
+    """How many trials no other beats in every objective, and where they are listed."""
+    from torchstudy.analysis.front import front
+
+    names = " and ".join(f"{each.direction} {each.metric}" for each in results.objectives)
+    count, study = len(front(results)), results.summary["study"]
+    are = "trial is" if count == 1 else "trials are"
+    yield f"{count} {are} beaten by no other ({names}): optimize table {study} --what front"
