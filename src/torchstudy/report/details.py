@@ -16,6 +16,7 @@ from torchstudy.report.looks import status_words
 from torchstudy.report.parallel import example, parallel_plots
 from torchstudy.report.provenance import environment_sentences, has_several
 from torchstudy.report.readings import readings
+from torchstudy.report.searching import ORIGINS
 from torchstudy.report.sections import Content, Table
 from torchstudy.report.settings import fixed, shown_columns, space_rows
 from torchstudy.report.story import Story
@@ -114,7 +115,7 @@ def _trial_data(story: Story) -> dict[str, Any]:
         ("epochs", "Epochs", "number"),
         ("seconds", "Time", "seconds"),
         ("parameters", "Parameters", "integer"),
-        ("origin", "Origin", "text"),
+        ("origin", "Origin", "origin"),
     ]
     for name in shown_columns(story):
         is_number = pd.api.types.is_numeric_dtype(table[name]) and table[name].dtype != "boolean"
@@ -139,6 +140,7 @@ def _trial_data(story: Story) -> dict[str, Any]:
         "metric": story.metric.words,
         "metric_words": capital(story.metric.on("validation")),
         "words": {str(status): status_words(status) for status in Status},
+        "origins": ORIGINS,
         "maximize": story.objective.direction == "maximize",
     }
 

@@ -190,6 +190,7 @@ def blank(height: int) -> go.Figure:
             },
             "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
             "hovermode": "closest",
+            "modebar": {"bgcolor": "var(--surface)", "color": "var(--muted)"},
         }
     )
 

@@ -61,7 +61,6 @@ def searched(story: Story) -> dict[str, Any] | None:
     """What the card on the searches is given; None where there is one search."""
     if story.searches.empty:
         return None
-    found = verdict(story)
     pages = "repeats/2/report.html" + (" and on" if _most(story) > 2 else "")
     return {
         "title": f"Score over {_searches(_most(story))}",
@@ -69,7 +68,6 @@ def searched(story: Story) -> dict[str, Any] | None:
             "Each open mark is one whole search: the same data and splits, its own seeds, nothing "
             "known of the others. Filled mark and bar: mean and 95% interval over searches"
             f"{_and_items(story)}.",
-            f"{found.title}. {' '.join(found.sentences)}",
             "Everything below and in the other sections is of the first search; the others have "
             f"pages of their own ({pages}).",
         ),

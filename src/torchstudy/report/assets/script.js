@@ -176,6 +176,7 @@
       if (value === null) return "";
       if (column.kind === "family") return visible(table.families[value].name);
       if (column.kind === "status") return table.words[value];
+      if (column.kind === "origin") return table.origins[value] ?? visible(value);
       return isNumeric(column.kind) ? WRITTEN[column.kind](value) : visible(String(value));
     };
     const filter = trialFilter(table, written);
