@@ -24,7 +24,9 @@ class Ladder:
 
     Of the trials that have reached a rung, one in `factor` may go on to the next. Every
     `straight`-th new configuration goes to the top at once: some are late to bloom, and a model of
-    learning curves has to see ends (0: none).
+    learning curves has to see ends (0: none). They take up room on the rungs that they pass: where
+    they did not, the regret in 42 searches of 31 data sets of LCBench was higher by 0.012 (standard
+    error 0.027) at 20 units.
     """
 
     levels: tuple[int, ...]
