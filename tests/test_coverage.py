@@ -99,6 +99,14 @@ def test_with_two_seeds_or_very_unequal_ones_it_covers_nine_times_in_ten(
     assert 0.91 <= covered(found, right) <= 0.985
 
 
+def test_families_that_draw_nothing_differ_by_what_they_differ_by() -> None:
+    """However often their scores are written down, and whatever rounding does to the means."""
+    interval, p = welch_interval(np.full(3, 0.1), np.full(5, 0.5))
+    assert (interval.low, interval.high, p) == (interval.mean, interval.mean, 0.0)
+    interval, p = welch_interval(np.full(3, 0.1), np.full(5, 0.1))
+    assert (interval.low, interval.high, p) == (0.0, 0.0, 1.0)
+
+
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
 def test_an_interval_over_seeds_covers_the_mean_of_their_scores(seeds: int) -> None:
     """Exactly 95% where scores are normal; those of a loss whose logarithm is normal lie askew."""

@@ -210,10 +210,11 @@ def test_the_table_has_a_row_per_trial_and_item(made: Path) -> None:
     assert list(found.table.columns) == list(EXAMPLE_COLUMNS)
     assert found.table.groupby("trial").size().tolist() == [COUNT] * 5
     assert (found.table["is_correct"] == (found.table["predicted"] == found.table["target"])).all()
-    (picture,) = found.made("CNN", 3)
+    with found.pictures() as made:
+        (picture,) = made("CNN", 3)
+        assert made("CNN", 77) == []
     assert (picture.caption, picture.epoch) == ("reconstruction", 1)
     assert picture.images.shape == (COUNT, 1, 12, 12)
-    assert found.made("CNN", 77) == []
 
 
 def test_what_the_ledger_does_not_know_of_and_what_is_damaged_is_left_out(made: Path) -> None:

@@ -1,10 +1,12 @@
 """A report that is redrawn while its study runs: seldom, whole, and at nobody's risk."""
 
 import json
+import os
 import threading
 import time
 from itertools import pairwise
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,33 @@ def test_a_run_says_once_that_there_is_news_and_notes_a_failure_once(tmp_path: P
     watcher._tell()
     assert len(inner.notes) == 2
     assert "the run's end writes it" in inner.notes[1]
+
+
+def test_a_search_after_another_is_told_of_its_news(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first process rested when its search ended: it had not answered what it was told."""
+    children: list[Connection] = []
+
+    class Process:
+        pid = 1
+
+        def join(self, patience: float | None = None) -> None: ...
+
+        def kill(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    def started(function: object, theirs: Connection, *given: object, name: str) -> Process:
+        children.append(Connection(os.dup(theirs.fileno())))
+        return Process()
+
+    monkeypatch.setattr(redrawing, "start_process", started)
+    watcher = Redrawing(Listening(), order(tmp_path))
+    for _ in range(2):
+        watcher.begun(None)  # type: ignore[arg-type]  # what is planned is no question here
+        watcher.written_next()
+    assert [child.recv_bytes() for child in children] == [NEWS, NEWS]
 
 
 def test_no_process_for_it_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

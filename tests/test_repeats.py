@@ -148,7 +148,7 @@ def test_searches_that_all_agree_leave_what_the_items_say() -> None:
     assert interval.low < 0.1 < interval.high
     assert 0 < p < 0.05
     assert difference_interval(np.zeros((3, 50)))[1] == 1.0
-    assert math.isnan(difference_interval(np.full((3, 1), 0.1))[1])
+    assert difference_interval(np.full((3, 1), 0.1))[1] == 0.0  # nothing is drawn
     perfect = share_interval(np.ones((3, 270)))
     assert perfect.high == pytest.approx(1.0)
     assert 0.98 < perfect.low < 0.99
@@ -245,7 +245,22 @@ def test_a_family_that_was_confirmed_once_is_named_and_unequal_searches_are(
     story = Story(replace(results, repeats=table.assign(trials=trials)[~lost]))
     everything = " ".join(report.verdict(story).sentences)
     assert "Transfer has a test score from fewer than two searches" in everything
-    assert "The searches are not equally long: 8 to 20 trials of a family." in everything
+    assert "The searches of CNN are not equally long: 8 to 20 trials." in everything
+
+
+def test_families_of_unequal_size_are_not_searches_of_unequal_length(results: Results) -> None:
+    table = results.repeats
+    trials = table["trials"].where(table["family"] != "CNN", 6)
+    story = Story(replace(results, repeats=table.assign(trials=trials)))
+    assert "not equally long" not in " ".join(report.verdict(story).sentences)
+
+
+def test_searches_without_confirmed_scores_are_said_not_to_be_compared(results: Results) -> None:
+    table = results.repeats.assign(test_accuracy=math.nan)
+    said = report.verdict(Story(replace(results, repeats=table))).sentences
+    assert said[-1].startswith("3 searches have begun; families are compared over searches once")
+    alone = replace(results, repeats=table[:0])
+    assert said[:-1] == report.verdict(Story(alone)).sentences
 
 
 def test_the_page_shows_every_search_with_mean_and_interval(results: Results) -> None:

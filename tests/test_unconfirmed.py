@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from tests.training_jobs import job_for
+from torch import nn
 
-from torchstudy import CNN, MLP, Images, Study, load_model, run
+from torchstudy import CNN, MLP, DataSpec, Images, Study, load_model, run
 from torchstudy.analysis.calibration import expected_error, read_calibration
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.data.dataset import prepare
@@ -18,11 +19,13 @@ from torchstudy.execution import job as jobs
 from torchstudy.execution.arrays import read_arrays
 from torchstudy.execution.job import Job
 from torchstudy.execution.watching import PlainLines
+from torchstudy.families import base
 from torchstudy.families.compression import Autoencoder
 from torchstudy.records import Outcome, Status
 from torchstudy.report.exhibits import exhibits
 from torchstudy.report.page import write_report
 from torchstudy.report.story import Story
+from torchstudy.training.batches import Batch
 
 STUDY = Study(
     data=Images("digits"),
@@ -36,6 +39,14 @@ STUDY = Study(
 )
 
 
+@base.family
+class Mute(MLP):
+    """A score, and nothing on single items."""
+
+    def predict(self, model: nn.Module, data: DataSpec, batch: Batch) -> None:
+        return None
+
+
 def _run(folder: Path, study: Study = STUDY) -> Results:
     return run(study, reports=folder, executor="inline", quiet=True)
 
@@ -43,6 +54,12 @@ def _run(folder: Path, study: Study = STUDY) -> Results:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return _run(tmp_path_factory.mktemp("unconfirmed"))
+
+
+def test_a_family_without_answers_is_asked_once(tmp_path: Path) -> None:
+    study = replace(STUDY, families=[Mute], trials=1, epochs=1)
+    drawn = (_run(tmp_path, study).folder / "report.html").stat().st_mtime_ns
+    assert (_run(tmp_path, study).folder / "report.html").stat().st_mtime_ns == drawn
 
 
 @pytest.mark.parametrize("family", ["CNN", "MLP"])

@@ -60,6 +60,10 @@ class Interrupted(RunError):
     """A run was stopped by a signal; everything finished is saved."""
 
 
+class InterruptedAtOnce(Interrupted):
+    """A second signal stopped a run: nothing more is written."""
+
+
 def did_you_mean(given: object, known: Iterable[str]) -> str:
     """`" (did you mean 'optimizer'?)"` when a known name is close to what was given, else `""`."""
     spelled = {name.lower(): name for name in known}

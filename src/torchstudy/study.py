@@ -37,7 +37,7 @@ class Study:
             What a network costs are the names of `limits`; `latency` stands for latency_p50.
         space: hyperparameters to narrow (`Float`, `Int`, `Choice`, Ax configs) or to fix (a value),
             by name for all families that have it, or as `"CNN.width"` for one.
-        trials: configurations per family, in all.
+        trials: configurations per family and repeat, in all.
         epochs: the full length of a training; schedules are defined over it.
         minutes: training time per family and repeat, in all, after which nothing new starts; None:
             no limit. What would probably not get to its first rung in that time does not start

@@ -1,7 +1,9 @@
 """What every trial makes of the same few validation items, as a run left it."""
 
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from torchstudy.schemas import EXAMPLE_COLUMNS
 
 SHOWN = PICTURES = "examples.npz"  # the items, and in a family's folder what it makes of them
 TABLE = "examples"
+DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +45,23 @@ class Examples:
     pictured: Mapping[tuple[str, int], list[str]]
     folder: Path
 
-    def made(self, family: str, trial: int) -> list[Made]:
-        """The pictures of one trial, read anew; none if it made none."""
-        if (family, trial) not in self.pictured:
-            return []
-        path = next(path for path in _pictures(self.folder) if path.parent.name == family)
-        found = _arrays(path, [f"{trial}/{key}" for key in self.pictured[family, trial]])
-        return [
-            Made(caption=caption, epoch=int(epoch), images=images)
-            for key, images in found.items()
-            for _, epoch, caption in [key.split("/", 2)]
-        ]
+    @contextmanager
+    def pictures(self) -> Iterator[Callable[[str, int], list[Made]]]:
+        """What a trial of a family made, none if it made nothing; each file is opened once."""
+        with ExitStack() as stack:
+            opened = {
+                path.parent.name: stack.enter_context(_opened(path))
+                for path in _pictures(self.folder)
+            }
+
+            def made(family: str, trial: int) -> list[Made]:
+                return [
+                    Made(caption=caption, epoch=int(epoch), images=opened[family](f"{trial}/{key}"))
+                    for key in self.pictured.get((family, trial), ())
+                    for epoch, caption in [key.split("/", 1)]
+                ]
+
+            yield made
 
 
 def read_examples(folder: Path) -> Examples | None:
@@ -64,7 +73,8 @@ def read_examples(folder: Path) -> Examples | None:
     table = read_table(place / f"{TABLE}.parquet", EXAMPLE_COLUMNS)
     if table is None:
         return None
-    shown = _arrays(place / SHOWN)
+    with _opened(place / SHOWN) as array:
+        shown = {name: array(name) for name in _names(place / SHOWN)}
     pictured: dict[tuple[str, int], list[str]] = {}
     for path in _pictures(folder):
         for name in _names(path):
@@ -92,14 +102,24 @@ def _names(path: Path) -> list[str]:
         raise _damaged(path, error) from error
 
 
-def _arrays(path: Path, names: list[str] | None = None) -> dict[str, NDArray[Any]]:
-    """Arrays of a file, all unless named."""
-    try:
-        # numpy leaves a path that it opened itself open where the file is damaged
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-            return {name: saved[name] for name in (names or saved.files)}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise _damaged(path, error) from error
+@contextmanager
+def _opened(path: Path) -> Iterator[Callable[[str], NDArray[Any]]]:
+    """The arrays of a file by name."""
+    with ExitStack() as stack:
+        try:  # numpy leaves a path that it opened itself open where the file is damaged
+            file = stack.enter_context(path.open("rb"))
+            saved = stack.enter_context(np.load(file, allow_pickle=False))
+        except DAMAGE as error:
+            raise _damaged(path, error) from error
+
+        def array(name: str) -> NDArray[Any]:
+            try:
+                found: NDArray[Any] = saved[name]
+            except DAMAGE as error:
+                raise _damaged(path, error) from error
+            return found
+
+        yield array
 
 
 def _damaged(path: Path, error: Exception) -> StudyError:

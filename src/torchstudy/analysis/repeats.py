@@ -10,27 +10,29 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import optimize, special, stats
+from scipy import stats
 
 from torchstudy.analysis.statistics import (
+    COUNTED,
     LEVEL,
+    ROUNDING,
     Difference,
     Interval,
+    Part,
     confirmed,
+    half_width,
     holm,
+    t_interval,
 )
 from torchstudy.analysis.tables import Results, numbers, read_predictions
+from torchstudy.records import COUNTS
 from torchstudy.repeats import repeat_name
 
 Array = npt.NDArray[np.float64]
-Parts: TypeAlias = list[tuple[float, int]]
-"""Variances of a mean, each with its degrees of freedom."""
-
 SEARCHES_AND_ITEMS = "searches and test items"
 SEARCHES_ONLY = "searches only"
 COLUMNS = [
@@ -45,8 +47,6 @@ COLUMNS = [
     "scores",
     "repeats",
 ]
-LEAST_P = 1e-12  # smaller ones are not told apart
-ROUNDING = 1e-12  # of what is computed from equal numbers, relative to them
 CLOSE = 1e-4  # between a mean of answers and the score in the table: they are of one training
 
 
@@ -119,24 +119,30 @@ def _contrast(
     if len(shared) < 2:
         return None
     one, two = one.loc[shared], two.loc[shared]
-    scores = results.objective.sign * (one["score"] - two["score"])
-    apart, has_items = scores.to_frame(), False
+    sign = results.objective.sign
+    apart, has_items = (one["score"] - two["score"]).to_frame(), False
     if a in answers and b in answers and set(answers[a]) == set(answers[b]):
         apart, has_items = answers[a].loc[shared] - answers[b].loc[shared], True
-    interval, p = difference_interval(apart.to_numpy(dtype=np.float64))
+    interval, p = difference_interval(sign * apart.to_numpy(dtype=np.float64))
     most = 1.0 if results.objective.metric == "accuracy" else math.inf
     return Contrast(
         a=a,
         b=b,
-        difference=float(scores.mean()),
+        difference=interval.mean,
         low=max(interval.low, -most),
         high=min(interval.high, most),
         p=p,
         seeds=(int(one["seeds"].sum()), int(two["seeds"].sum())),
         items=apart.shape[1] if has_items else 0,
-        basis=SEARCHES_AND_ITEMS if has_items else SEARCHES_ONLY,
+        basis=_basis(results, has_items=has_items),
         searches=len(shared),
     )
+
+
+def _basis(results: Results, *, has_items: bool) -> str:
+    if results.objective.metric in COUNTS:
+        return COUNTED
+    return SEARCHES_AND_ITEMS if has_items else SEARCHES_ONLY
 
 
 def difference_interval(apart: Array) -> tuple[Interval, float]:
@@ -145,8 +151,7 @@ def difference_interval(apart: Array) -> tuple[Interval, float]:
     A single column stands for differences whose items are not known.
     """
     mean, parts = _mean_and_parts(apart)
-    half = _half(parts, 1 - LEVEL)
-    return Interval(mean=mean, low=mean - half, high=mean + half), _p_value(mean, parts)
+    return t_interval(mean, parts)
 
 
 def share_interval(shares: Array) -> Interval:
@@ -161,13 +166,13 @@ def share_interval(shares: Array) -> Interval:
     mean, parts = _mean_and_parts(shares)
     spread, z = mean * (1 - mean), float(stats.norm.ppf((1 + LEVEL) / 2))
     least = z**2 / (shares.size if spread else shares.shape[1])
-    excess = max(_half(parts, 1 - LEVEL) ** 2 / spread, least) if spread else least
+    excess = max(half_width(parts) ** 2 / spread, least) if spread else least
     centre = (mean + excess / 2) / (1 + excess)
     half = math.sqrt(excess * spread + excess**2 / 4) / (1 + excess)
     return Interval(mean=mean, low=max(centre - half, 0.0), high=min(centre + half, 1.0))
 
 
-def _mean_and_parts(values: Array) -> tuple[float, Parts]:
+def _mean_and_parts(values: Array) -> tuple[float, list[Part]]:
     """The mean of a (repeats, items) array, and the variances that add up to the mean's own.
 
     Between repeats: the variance of their means / repeats. Between items likewise, less what the
@@ -177,33 +182,12 @@ def _mean_and_parts(values: Array) -> tuple[float, Parts]:
     mean, rows, columns = float(values.mean()), values.mean(axis=1), values.mean(axis=0)
     scatter = float(rows.var(ddof=1)) / repeats
     is_rounding = scatter < (ROUNDING * float(np.abs(rows).max())) ** 2
-    parts = [(0.0 if is_rounding else scatter, repeats - 1)]
+    parts: list[Part] = [(0.0 if is_rounding else scatter, repeats - 1)]
     if items > 1:
         noise = values - rows[:, None] - columns[None, :] + mean
         own = float((noise**2).sum()) / ((repeats - 1) * (items - 1)) / values.size
         parts.append((max(float(columns.var(ddof=1)) / items - own, 0.0), items - 1))
     return mean, parts
-
-
-def _half(parts: Parts, p: float) -> float:
-    """Half the width of a (1 - p) interval: each variance with its own quantile of Student's t.
-
-    It covers at least 1 - p, however the parts compare (Banerjee 1960, Sankhya 22, 359-362);
-    Satterthwaite's degrees of freedom, where one part has two, find 7% of equal families unequal.
-    """
-    terms = (float(special.stdtrit(degrees, p / 2)) ** 2 * part for part, degrees in parts)
-    return math.sqrt(sum(terms))
-
-
-def _p_value(mean: float, parts: Parts) -> float:
-    """The p at which the interval just reaches 0; NaN where nothing scatters and there is a gap."""
-    if mean == 0:
-        return 1.0
-    if not sum(part for part, _ in parts):
-        return math.nan
-    if _half(parts, LEAST_P) < abs(mean):
-        return LEAST_P
-    return float(optimize.brentq(lambda p: _half(parts, p) - abs(mean), LEAST_P, 1.0))
 
 
 def width_factor(searches: int) -> float:

@@ -14,9 +14,9 @@ from torchstudy.usage import checked, confirmation
 @handled
 def run(
     studies: Annotated[list[str], typer.Argument(metavar="STUDY", help="What to run.")],
-    trials: Annotated[int | None, typer.Option(help="Configurations per family, in all.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Configurations per family.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Full length of a training.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Training time per family, in all.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Training time per family.")] = None,
     repeats: Annotated[
         int | None, typer.Option(metavar="N", help="Do the whole search N times, in all.")
     ] = None,

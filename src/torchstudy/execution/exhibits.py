@@ -56,7 +56,7 @@ def write_answers(
         answers |= _calibrated(folder, probabilities, targets, name)
         if is_judge and "temperature" in answers:
             answers["crossfitted"] = crossfitted(probabilities, targets)
-    if answers:
+    if answers or is_judge:  # that there are none is known from then on
         write_arrays(answers_path(folder, name), answers)
 
 

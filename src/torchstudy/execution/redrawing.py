@@ -64,7 +64,7 @@ class Redrawing(Watcher):
             self._give_up(str(error))
             return
         theirs.close()
-        self._connection = own
+        self._connection, self._is_told = own, False
         self._watcher.note(f"redrawn as results come in: {report}")
         self._tell()
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from torchstudy.errors import Interrupted
+from torchstudy.errors import CannotWrite, InterruptedAtOnce, RunError
 from torchstudy.execution import finishing
 from torchstudy.execution.earlier import first_beginnings
 from torchstudy.execution.ledger import Ledger
@@ -57,7 +57,9 @@ def go_on_with_repeats(
             with held(ledger, own, fingerprint, watcher) as has_news:
                 good = first_beginnings(ledger, study)
                 is_written |= begin(own, place, has_news, good).go()
-    except Interrupted:
+    except (InterruptedAtOnce, CannotWrite):
+        raise
+    except RunError:
         finishing.write_again(study, ledger, folder, "interrupted")
         raise
     if is_written or not (folder / "repeats.parquet").exists():

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from torchstudy.data.dataset import ImageData
-from torchstudy.errors import Interrupted, RunError
+from torchstudy.errors import Interrupted, InterruptedAtOnce, RunError
 from torchstudy.execution import examples, finishing
 from torchstudy.execution.asking import InlineAsker, ProcessAsker
 from torchstudy.execution.board import Board
@@ -111,7 +111,7 @@ class Session:
                 self._loop()
             state = "finished"
         except KeyboardInterrupt:
-            raise Interrupted("stopped at once; everything recorded is saved") from None
+            raise InterruptedAtOnce("stopped at once; everything recorded is saved") from None
         finally:
             self.executor.close()
             self.proposing.close()
@@ -276,7 +276,7 @@ class Session:
             self.board.add_test(event.key, outcome)
         else:
             raise RunError(f"{self._subject(step).title} failed: {outcome.reason}")
-        self._has_news = True
+        self._has_news |= outcome.status is Status.COMPLETED
         self.watcher.ended(self._subject(step), outcome, event.seconds)
 
     def _note_loss(self, step: Step, outcome: Outcome) -> None:

@@ -47,21 +47,22 @@ def _shown(story: Story, found: Examples) -> Shown:
     answers = _answers(found, classes)
     left = MOST_CHARACTERS
     families, trials = story.trials["family"].tolist(), story.trials["trial"].tolist()
-    for place in _best_first(story):
-        key = (families[place], int(trials[place]))
-        told = answers.get(key)
-        if left <= 0 and (told or key in found.pictured):
-            rows[place] = {}
-            continue
-        made = found.made(*key)
-        if told is None and not made:
-            continue
-        before = strips.characters
-        entry = {**(told or {"epoch": made[0].epoch})}
-        if made:
-            entry["strips"] = [_captioned(one, strips) for one in made]
-        left -= len(json.dumps(entry)) + strips.characters - before
-        rows[place] = entry
+    with found.pictures() as made_by:
+        for place in _best_first(story):
+            key = (families[place], int(trials[place]))
+            told = answers.get(key)
+            if left <= 0 and (told or key in found.pictured):
+                rows[place] = {}
+                continue
+            made = made_by(*key)
+            if told is None and not made:
+                continue
+            before = strips.characters
+            entry = {**(told or {"epoch": made[0].epoch})}
+            if made:
+                entry["strips"] = [_captioned(one, strips) for one in made]
+            left -= len(json.dumps(entry)) + strips.characters - before
+            rows[place] = entry
     is_made_up = _is_made_up(story)
     items = f"The same {counted(len(found.names), f'validation {story.noun}')} for every trial"
     original = None

@@ -1,5 +1,6 @@
 """What repeated searches say of the families: sentences, tiles, a figure and its numbers."""
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -20,7 +21,7 @@ FEW = 5  # searches of which it is said that they are few
 def verdict(story: Story) -> Verdict:
     """What the study found: over its searches where there are several, else in the one."""
     if story.searches.empty:
-        return sentences.verdict(story)
+        return _uncompared(story)
     return _contest(story) if story.contrasts else _alone(story)
 
 
@@ -119,6 +120,18 @@ def _contest(story: Story) -> Verdict:
     return Verdict(title=title, sentences=(*said, _basis(story, found[0]), *_rest(story)))
 
 
+def _uncompared(story: Story) -> Verdict:
+    """What the first search found, and that further ones have no scores to compare."""
+    found, count = sentences.verdict(story), story.results.repeats["repeat"].nunique()
+    if count < 2:
+        return found
+    lacking = (
+        f"{capital(_searches(count))} have begun; families are compared over searches once two of "
+        "them have confirmed scores. What each found is in the table of repeats."
+    )
+    return replace(found, sentences=(*found.sentences, lacking))
+
+
 def _alone(story: Story) -> Verdict:
     row, metric = story.searches.iloc[0], story.metric
     over = f"over {_searches(int(row['searches']))}{_and_items(story)}"
@@ -155,11 +168,12 @@ def _rest(story: Story) -> list[str]:
             f"goes {width_factor(searches):.2f} standard errors to either side, where that of many "
             "searches goes 1.96."
         )
-    trials = story.results.repeats["trials"].dropna()
-    if trials.nunique() > 1:
+    trials = story.results.repeats.groupby("family", observed=True)["trials"]
+    unequal = trials.nunique()[lambda count: count > 1].index
+    for family in story.searches["family"][story.searches["family"].isin(unequal)]:
+        low, high = trials.min()[family], trials.max()[family]
         said.append(
-            f"The searches are not equally long: {trials.min()} to {trials.max()} trials of a "
-            "family."
+            f"The searches of {called(family)} are not equally long: {low} to {high} trials."
         )
     compared = set(story.searches["family"])
     missing = [called(name) for name in story.results.families if name not in compared]
