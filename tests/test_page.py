@@ -89,6 +89,12 @@ def test_same_results_give_the_same_bytes(results: Results, html: str) -> None:
     assert again == html
 
 
+def test_what_a_network_may_cost_is_among_the_methods(results: Results, html: str) -> None:
+    limited = replace(results, summary={**results.summary, "limits": {"latency_p50": 5.0}})
+    assert "median latency of at most 5 ms" in render(limited)
+    assert "of at most" not in html
+
+
 def test_the_page_is_small_enough(html: str) -> None:
     assert len(html.encode()) < LIMIT
 

@@ -255,6 +255,14 @@ def test_families_of_unequal_size_are_not_searches_of_unequal_length(results: Re
     assert "not equally long" not in " ".join(report.verdict(story).sentences)
 
 
+def test_the_page_of_a_further_search_says_that_it_is_one_of_several(results: Results) -> None:
+    second = replace(results, summary={**results.summary, "repeat": 2})
+    said = report.verdict(Story(second)).sentences
+    assert said[0] == (
+        "This is search 2 of the study alone; its report (../../report.html) compares all."
+    )
+
+
 def test_searches_without_confirmed_scores_are_said_not_to_be_compared(results: Results) -> None:
     table = results.repeats.assign(test_accuracy=math.nan)
     said = report.verdict(Story(replace(results, repeats=table))).sentences

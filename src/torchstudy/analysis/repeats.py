@@ -25,6 +25,7 @@ from torchstudy.analysis.statistics import (
     Part,
     confirmed,
     half_width,
+    highest,
     holm,
     t_interval,
 )
@@ -79,7 +80,7 @@ def search_scores(results: Results) -> pd.DataFrame:
                 "family": family,
                 "mean": float(scores.mean()),
                 "low": interval.low,
-                "high": interval.high,
+                "high": min(interval.high, highest(results)),
                 "searches": len(scores),
                 "seeds": int(found["seeds"].sum()),
                 "items": 0 if shares is None else shares.shape[1],

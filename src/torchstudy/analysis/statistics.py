@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import optimize, special
 
 from torchstudy.analysis.tables import Results, chosen_trainings, numbers
-from torchstudy.records import COUNTS, Status
+from torchstudy.records import AT_MOST_ONE, COUNTS, Status
 
 Array = npt.NDArray[np.float64]
 Part = tuple[float, float]  # the variance of a mean, and its degrees of freedom
@@ -79,7 +79,7 @@ def family_scores(results: Results) -> pd.DataFrame:
                 "trial": int(table["trial"].iloc[0]),
                 "mean": interval.mean,
                 "low": interval.low,
-                "high": interval.high,
+                "high": min(interval.high, highest(results)),
                 "seeds": len(scores),
                 "items": 0 if correct is None else correct.shape[1],
                 "basis": basis,
@@ -91,6 +91,11 @@ def family_scores(results: Results) -> pd.DataFrame:
     rising = results.objective.direction == "minimize"
     ordered = scores_table.sort_values("mean", ascending=rising, kind="stable")
     return ordered.reset_index(drop=True)
+
+
+def highest(results: Results) -> float:
+    """What no score exceeds."""
+    return 1.0 if results.objective.metric in AT_MOST_ONE else math.inf
 
 
 def compare(results: Results, a: str, b: str) -> Difference:

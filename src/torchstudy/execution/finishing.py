@@ -45,6 +45,7 @@ def summary(study: Study, data: ImageData, num_workers: int) -> dict[str, object
         "objective": _described(study.objective),
         **({"objectives": list(map(_described, several))} if len(several) > 1 else {}),
         **({"bounds": list(map(asdict, study.bounds))} if study.bounds else {}),
+        **({"limits": study.cost_limits} if study.cost_limits else {}),
         "families": {
             family.__name__: {
                 "description": (family.__doc__ or "").strip().partition("\n")[0],

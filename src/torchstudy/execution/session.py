@@ -289,7 +289,8 @@ class Session:
         all_crashed = all(t.status is Status.CRASHED for t in ended)
         if len(ended) >= SAME_ERRORS and all_crashed and len(reasons) == 1:
             raise RunError(
-                f"the first {len(ended)} trials of {family} crashed alike:\n{ended[0].reason}"
+                f"the first {len(ended)} trials of {family} crashed alike:\n"
+                f"{ended[0].reason.rstrip()}\nonce that is mended, --fresh begins the study again"
             )
 
     def _stop_the_rest(self) -> None:

@@ -17,6 +17,12 @@ def bound_words(bound: Bound) -> str:
     return f"{metric.on('validation')} of {side} {metric.score(bound.value)}"
 
 
+def limit_words(cost: str, most: float) -> str:
+    """`median latency of at most 5 ms`."""
+    metric = Metric(name=cost)
+    return f"{metric.words} of at most {metric.score(most)}"
+
+
 def within(story: Story) -> Iterator[str]:
     """How many completed trials of each family meet the study's bounds, and what test says."""
     bounds = story.results.bounds

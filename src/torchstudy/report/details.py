@@ -9,7 +9,7 @@ from torchstudy.analysis.tables import CONFIG, plain
 from torchstudy.records import Status
 from torchstudy.report import figures, sentences
 from torchstudy.report.axes import scale_of
-from torchstudy.report.bounds import bound_words
+from torchstudy.report.bounds import bound_words, limit_words
 from torchstudy.report.examples import shown_examples
 from torchstudy.report.formats import called, capital, metric_of, shortened
 from torchstudy.report.looks import status_words
@@ -180,6 +180,7 @@ def _procedure_facts(story: Story) -> list[tuple[str, str]]:
             for each in story.results.objectives
         ),
         *(("bound", bound_words(bound)) for bound in story.results.bounds),
+        *(("limit", limit_words(*limit)) for limit in (summary.get("limits") or {}).items()),
         (
             "search",
             f"{budget.get('trials')} trials per family, up to {budget.get('epochs')} epochs",

@@ -20,6 +20,8 @@ FEW = 5  # searches of which it is said that they are few
 
 def verdict(story: Story) -> Verdict:
     """What the study found: over its searches where there are several, else in the one."""
+    if story.results.summary.get("repeat", 1) > 1:
+        return _one_of_several(story)
     if story.searches.empty:
         return _uncompared(story)
     return _contest(story) if story.contrasts else _alone(story)
@@ -118,6 +120,15 @@ def _contest(story: Story) -> Verdict:
         behind = joined([f"{called(each.b)} by {lead(each, metric)}" for each in others])
         said.append(f"Clearly behind: {behind}.")
     return Verdict(title=title, sentences=(*said, _basis(story, found[0]), *_rest(story)))
+
+
+def _one_of_several(story: Story) -> Verdict:
+    """What a further search found, and where all of them are compared."""
+    found, number = sentences.verdict(story), story.results.summary["repeat"]
+    whole = (
+        f"This is search {number} of the study alone; its report (../../report.html) compares all."
+    )
+    return replace(found, sentences=(whole, *found.sentences))
 
 
 def _uncompared(story: Story) -> Verdict:

@@ -64,7 +64,7 @@
     if (width) layout.width = width;
     layout.autosize = !width;
     element.style.height = `${layout.height}px`;
-    return window.Plotly.react(element, data.map(kept), layout, { ...config, displayModeBar: !small });
+    return window.Plotly.react(element, data.map(kept), layout, { ...config, displayModeBar: !small && !element.closest("dialog") });
   }
   function draw(element, width) {
     const figure = figures[element.dataset.figure];
