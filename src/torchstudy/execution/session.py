@@ -285,9 +285,8 @@ class Session:
 
     def _stop_if_all_crash_alike(self, family: str) -> None:
         ended = [t for t in self.board.searched(family) if t.status.is_final]
-        reasons = {t.reason.strip().rpartition("\n")[2] for t in ended}
-        all_crashed = all(t.status is Status.CRASHED for t in ended)
-        if len(ended) >= SAME_ERRORS and all_crashed and len(reasons) == 1:
+        endings = {(t.status, t.reason.strip().rpartition("\n")[2]) for t in ended}
+        if len(ended) >= SAME_ERRORS and len(endings) == 1 and ended[0].status is Status.CRASHED:
             raise RunError(
                 f"the first {len(ended)} trials of {family} crashed alike:\n"
                 f"{ended[0].reason.rstrip()}\nonce that is mended, --fresh begins the study again"
