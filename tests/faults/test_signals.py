@@ -110,9 +110,12 @@ class Commands:
         return int(self._process.stdout.readline())
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def hears_of_its_terminal() -> Iterator[None]:
-    """Under nohup, or what works like it, SIGHUP is ignored by everything that is started."""
+    """Under nohup, or what works like it, SIGHUP is ignored by everything that is started.
+
+    Of the module, so that it comes before what `commands` starts.
+    """
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
