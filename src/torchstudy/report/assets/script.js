@@ -102,7 +102,9 @@
       waiting.add(element);
       element.style.height = `${figures[element.dataset.figure]?.layout.height}px`;
     });
-    if (!window.scrollY) byId(location.hash.slice(1))?.scrollIntoView({ behavior: "instant" });
+    if (performance.getEntriesByType("navigation")[0]?.type === "navigate") { // else as it was left
+      byId(location.hash.slice(1))?.scrollIntoView({ behavior: "instant" });
+    }
     [...waiting].filter((element) => !away(element)).forEach((element) => draw(element));
     await rest();
     root.dataset.begun = "true";
