@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from torchstudy.analysis.tables import read_results
-from torchstudy.execution.arrays import Arrays, write_arrays
+from torchstudy.arrays import Arrays, write_arrays
 from torchstudy.execution.examples import COUNT, PICTURE, record_path, write_examples
 from torchstudy.execution.outputs import training_folder
 from torchstudy.records import TrainingKey

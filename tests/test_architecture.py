@@ -25,6 +25,7 @@ FLOORS: list[list[str]] = [
         "seeds",
         "failpoints",
         "files",
+        "arrays",
         "eviction",
         "caching",
         "space",

@@ -13,10 +13,10 @@ from tests.training_jobs import job_for, run_job
 
 from torchstudy.analysis.calibration import expected_error, fitted, nll, read_calibration, tempered
 from torchstudy.analysis.tables import PREDICTION_COLUMNS, read_results, write_table
+from torchstudy.arrays import read_arrays
 from torchstudy.data.dataset import ImageData, prepare
 from torchstudy.data.images import Images
 from torchstudy.execution import job as jobs
-from torchstudy.execution.arrays import read_arrays
 from torchstudy.execution.best import write_best
 from torchstudy.execution.exhibits import answers_path
 from torchstudy.execution.job import Job

@@ -17,11 +17,11 @@ from tests.training_jobs import job_for, run_job, steady
 
 from torchstudy import CNN, MLP, Float, Study, run
 from torchstudy.analysis.examples import read_examples
+from torchstudy.arrays import read_arrays
 from torchstudy.data.dataset import ImageData
 from torchstudy.errors import Interrupted, StudyError
 from torchstudy.execution import exhibits
 from torchstudy.execution import job as jobs
-from torchstudy.execution.arrays import read_arrays
 from torchstudy.execution.examples import (
     COUNT,
     SIDE,

@@ -14,9 +14,9 @@ from torch import nn
 from torchstudy import CNN, MLP, DataSpec, Images, Study, load_model, run
 from torchstudy.analysis.calibration import expected_error, read_calibration
 from torchstudy.analysis.tables import Results, read_results
+from torchstudy.arrays import read_arrays
 from torchstudy.data.dataset import prepare
 from torchstudy.execution import job as jobs
-from torchstudy.execution.arrays import read_arrays
 from torchstudy.execution.job import Job
 from torchstudy.execution.watching import PlainLines
 from torchstudy.families import base

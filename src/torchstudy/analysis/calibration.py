@@ -193,9 +193,12 @@ def read_calibration(folder: Path) -> Calibration | None:
     path = folder / FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        given = [field for field in fields(Calibration) if field.default is MISSING]
-        known = {field.name: found[field.name] for field in given}
-        known |= {field.name: found.get(field.name) for field in fields(Calibration)}
+        own = [
+            field
+            for field in fields(Calibration)
+            if field.default is MISSING or field.name in found
+        ]
+        known = {field.name: found[field.name] for field in own}
         temperature = float(known["temperature"])
     except FileNotFoundError:
         return None

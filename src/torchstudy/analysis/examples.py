@@ -1,7 +1,6 @@
 """What every trial makes of the same few validation items, as a run left it."""
 
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from torchstudy.analysis.tables import read_table
+from torchstudy.arrays import DAMAGE, opened_arrays
 from torchstudy.errors import StudyError
 from torchstudy.schemas import EXAMPLE_COLUMNS
 
 SHOWN = PICTURES = "examples.npz"  # the items, and in a family's folder what it makes of them
 TABLE = "examples"
-DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +105,8 @@ def _names(path: Path) -> list[str]:
 def _opened(path: Path) -> Iterator[Callable[[str], NDArray[Any]]]:
     """The arrays of a file by name."""
     with ExitStack() as stack:
-        try:  # numpy leaves a path that it opened itself open where the file is damaged
-            file = stack.enter_context(path.open("rb"))
-            saved = stack.enter_context(np.load(file, allow_pickle=False))
+        try:
+            saved = stack.enter_context(opened_arrays(path))
         except DAMAGE as error:
             raise _damaged(path, error) from error
 

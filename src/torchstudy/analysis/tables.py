@@ -1,7 +1,6 @@
 """What a study's tables hold: reading, writing, and the frames that the report draws."""
 
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from torchstudy.arrays import DAMAGE, opened_arrays
 from torchstudy.errors import StudyError
 from torchstudy.files import written_aside
 from torchstudy.records import Bound, Objective, Status, bounds_in, objectives_in
@@ -309,12 +309,11 @@ def read_gallery(path: Path) -> Gallery:
     """The pictures in a file by epoch and caption; StudyError if it is damaged or none."""
     gallery: Gallery = {}
     try:
-        # numpy leaves a path that it opened itself open where the file is damaged
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+        with opened_arrays(path) as saved:
             for key in saved.files:
                 epoch, _, caption = key.partition("/")
                 gallery.setdefault(int(epoch), {})[caption] = saved[key]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise StudyError(f"{path} is damaged or not a gallery: {error}") from error
     return dict(sorted(gallery.items()))
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchstudy.analysis.calibration import Calibration, expected_error, write_calibration
+from torchstudy.arrays import read_arrays
 from torchstudy.data.dataset import ImageData
 from torchstudy.execution import job as jobs
-from torchstudy.execution.arrays import read_arrays
 from torchstudy.execution.exhibits import answers_path
 from torchstudy.execution.outputs import Row, training_folder
 from torchstudy.families.base import Family

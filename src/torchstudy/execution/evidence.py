@@ -3,20 +3,16 @@
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from torchstudy.analysis.tables import PREDICTION_COLUMNS, frame, read_gallery, write_table
+from torchstudy.arrays import Arrays, read_arrays
 from torchstudy.data.dataset import ImageData
 from torchstudy.errors import StudyError
-from torchstudy.execution.arrays import read_arrays
+from torchstudy.execution.examples import answer_of
 from torchstudy.execution.exhibits import answers_path, gallery_path
 from torchstudy.execution.outputs import Row, training_folder
 from torchstudy.files import written_aside
 from torchstudy.records import Training
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 def write_evidence(
@@ -60,23 +56,11 @@ def write_evidence(
 
 
 def _prediction_rows(data: ImageData, split: str, seed: int, answers: Arrays) -> Iterator[Row]:
-    classes = data.spec.classes
+    further = {name: answers[name] for name in ("calibrated", "crossfitted") if name in answers}
     for at, row in enumerate(_item_rows(data, split, seed)):
-        item = data.splits[split][at]
-        if "value" in answers:
-            target, value = float(data.targets[item]), float(answers["value"][at])
-            yield {**row, "target_value": target, "predicted_value": value}
-        elif "predicted" in answers:
-            guess = answers["predicted"][at]
-            further = {name: answers.get(name) for name in ("calibrated", "crossfitted")}
-            yield {
-                **row,
-                "target": classes[data.targets[item]],
-                "predicted": classes[guess],
-                "confidence": float(answers["confidence"][at]),
-                "is_correct": bool(guess == data.targets[item]),
-                **{k: None if own is None else float(own[at]) for k, own in further.items()},
-            }
+        target = data.targets[data.splits[split][at]]
+        if answer := answer_of(answers, at, target, data.spec.classes):
+            yield {**row, **answer, **{name: float(own[at]) for name, own in further.items()}}
 
 
 def _code_rows(data: ImageData, split: str, seed: int, answers: Arrays) -> Iterator[Row]:

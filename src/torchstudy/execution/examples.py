@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchstudy.analysis.examples import PICTURES, SHOWN, TABLE
+from torchstudy.arrays import Arrays, read_arrays, write_arrays
 from torchstudy.data.dataset import ImageData
 from torchstudy.data.spec import Task
-from torchstudy.execution.arrays import Arrays, read_arrays, write_arrays
 from torchstudy.schemas import EXAMPLE_COLUMNS
 from torchstudy.seeds import derive
 
@@ -138,17 +138,23 @@ def _records(folder: Path, trials: "pd.DataFrame") -> Iterator[tuple[Mapping[str
 def _rows(own: Row, record: Arrays, shown: Arrays, classes: Sequence[str]) -> Iterator[Row]:
     """One row per item that the trial answered."""
     for at, item in enumerate(shown["item"].tolist()):
-        row = {**own, "item": item, "name": str(shown["name"][at])}
-        target = shown["target"][at]
-        if "value" in record:
-            value = float(record["value"][at])
-            yield {**row, "target_value": float(target), "predicted_value": value}
-        elif "predicted" in record:
-            guess = int(record["predicted"][at])
-            yield {
-                **row,
-                "target": classes[int(target)],
-                "predicted": classes[guess],
-                "confidence": float(record["confidence"][at]),
-                "is_correct": bool(guess == target),
-            }
+        if answer := answer_of(record, at, shown["target"][at], classes):
+            yield {**own, "item": item, "name": str(shown["name"][at]), **answer}
+
+
+def answer_of(answers: Arrays, at: int, target: Any, classes: Sequence[str]) -> Row:
+    """What a model answered to the item at this place, and the truth; empty if it answers none.
+
+    Columns of `EXAMPLE_COLUMNS` and `PREDICTION_COLUMNS`: of a value, or of a class.
+    """
+    if "value" in answers:
+        return {"target_value": float(target), "predicted_value": float(answers["value"][at])}
+    if "predicted" not in answers:
+        return {}
+    guess = int(answers["predicted"][at])
+    return {
+        "target": classes[int(target)],
+        "predicted": classes[guess],
+        "confidence": float(answers["confidence"][at]),
+        "is_correct": bool(guess == target),
+    }

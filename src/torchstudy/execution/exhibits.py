@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from torchstudy.analysis.calibration import crossfitted, fitted, nll, tempered
+from torchstudy.arrays import Arrays, read_arrays, write_arrays
 from torchstudy.data.spec import DataSpec
-from torchstudy.execution.arrays import Arrays, read_arrays, write_arrays
 from torchstudy.execution.examples import PICTURE, chosen_places, record_path, reduced
 from torchstudy.families.base import Family
 from torchstudy.records import Outcome, Status

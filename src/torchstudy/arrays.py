@@ -2,16 +2,21 @@
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from torchstudy.files import written_aside
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
+
+# What reading such a file may raise; numpy checks every byte against the sums in it.
+DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 def write_arrays(
@@ -23,16 +28,20 @@ def write_arrays(
         save(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes `file` for one too
 
 
-def read_arrays(path: Path) -> Arrays | None:
-    """The arrays in a file, none where there is none; None if it is damaged.
+@contextmanager
+def opened_arrays(path: Path) -> Iterator[NpzFile]:
+    """The arrays in a file, each read when it is asked for; opening and reading raise `DAMAGE`."""
+    # numpy leaves a path that it opened itself open where the file is damaged
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+        yield saved
 
-    numpy checks every byte against the sums in the file.
-    """
+
+def read_arrays(path: Path) -> Arrays | None:
+    """The arrays in a file, none where there is none; None if it is damaged."""
     try:
-        # numpy leaves a path that it opened itself open where the file is damaged
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+        with opened_arrays(path) as saved:
             return {name: saved[name] for name in saved.files}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+    except DAMAGE:
         return None
