@@ -125,3 +125,17 @@ def label(name: str, length: int = 28) -> str:
 def _plain(text: str) -> str:
     """Text in which plotly finds neither tags nor, between dollar signs, formulas."""
     return html.escape(text, quote=False).replace("$", "&#36;")
+
+
+def row_label(text: str, row: int) -> dict[str, Any]:
+    """An annotation over the bar or mark of the row that is drawn at `row`."""
+    return {
+        "text": text,
+        "x": 0,
+        "xref": "paper",
+        "xanchor": "left",
+        "y": row + 0.42,
+        "yanchor": "middle",
+        "showarrow": False,
+        "align": "left",
+    }

@@ -6,8 +6,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from torchstudy.domains import ChoiceDomain, Domain, RangeDomain
-from torchstudy.report.axes import Scale, label, line_axis, log_ticks
-from torchstudy.report.figures import blank, row_label, rows_axis
+from torchstudy.report.axes import Scale, label, line_axis, log_ticks, row_label
+from torchstudy.report.figures import blank, rows_axis
 from torchstudy.report.formats import quantity, setting
 from torchstudy.report.looks import Look
 

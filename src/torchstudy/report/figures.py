@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from torchstudy.analysis.progress import steps
 from torchstudy.records import Status
-from torchstudy.report.axes import Scale, label, line_axis, time_axis, unit_of
+from torchstudy.report.axes import Scale, label, line_axis, row_label, time_axis, unit_of
 from torchstudy.report.formats import Metric, duration
 from torchstudy.report.looks import Look, pattern, status_color, status_words
 
@@ -33,8 +33,8 @@ def forest(scores: pd.DataFrame, metric: Metric, looks: Mapping[str, Look]) -> g
         look, y = looks[row["family"]], -place
         figure.add_trace(_seeds(row, y, look, metric))
         figure.add_trace(_promise(row, y, look, metric))
-        figure.add_trace(_interval(row, y, look, metric))
-        figure.add_annotation(**row_label(_forest_label(row, metric), y))
+        figure.add_trace(interval_mark(row, y, look, metric))
+        figure.add_annotation(**row_label(score_label(row, metric), y))
     figure.update_xaxes(**line_axis(metric.axis("test")), nticks=6)
     if metric.is_accuracy:
         figure.update_xaxes(tickformat=".1~%")
@@ -217,7 +217,10 @@ def _promise(row: Mapping[Hashable, Any], y: int, look: Look, metric: Metric) ->
     )
 
 
-def _interval(row: Mapping[Hashable, Any], y: int, look: Look, metric: Metric) -> go.Scatter:
+def interval_mark(
+    row: Mapping[Hashable, Any], y: int, look: Look, metric: Metric, over: str = ""
+) -> go.Scatter:
+    """Mean, low and high of a family as a mark with its bar; `over` says what the interval is."""
     known = row["high"] == row["high"]
     bars = {
         "type": "data",
@@ -237,29 +240,16 @@ def _interval(row: Mapping[Hashable, Any], y: int, look: Look, metric: Metric) -
         hoverinfo="text",
         hovertext=[
             f"{label(row['family'])}<br>{metric.score(row['mean'], 2)}, 95% interval "
-            f"{metric.span(row['low'], row['high'])}"
+            f"{metric.span(row['low'], row['high'])}{over}"
         ],
     )
 
 
-def _forest_label(row: Mapping[Hashable, Any], metric: Metric) -> str:
+def score_label(row: Mapping[Hashable, Any], metric: Metric) -> str:
+    """A family, its mean and, where it is known, the interval."""
     known = row["high"] == row["high"]
     interval = f" ({metric.span(row['low'], row['high'])})" if known else ""
     return f"<b>{label(row['family'], 20)}</b>  {metric.score(row['mean'])}{interval}"
-
-
-def row_label(text: str, row: int) -> dict[str, Any]:
-    """An annotation over the bar or mark of the row that is drawn at `row`."""
-    return {
-        "text": text,
-        "x": 0,
-        "xref": "paper",
-        "xanchor": "left",
-        "y": row + 0.42,
-        "yanchor": "middle",
-        "showarrow": False,
-        "align": "left",
-    }
 
 
 def rows_axis(rows: int) -> dict[str, Any]:

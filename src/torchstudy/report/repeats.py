@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 
 from torchstudy.analysis.repeats import SEARCHES_ONLY, Contrast, width_factor
 from torchstudy.report import sentences
-from torchstudy.report.axes import label, line_axis
-from torchstudy.report.figures import ROW, blank, row_label, rows_axis
+from torchstudy.report.axes import label, line_axis, row_label
+from torchstudy.report.figures import ROW, blank, interval_mark, rows_axis, score_label
 from torchstudy.report.formats import ABSENT, Metric, called, capital, counted, duration, joined
 from torchstudy.report.looks import Look
 from torchstudy.report.sentences import Verdict, lead, scored
@@ -88,10 +88,9 @@ def figure(story: Story) -> go.Figure:
     for place, row in enumerate(story.searches.to_dict("records")):
         look = story.looks[row["family"]]
         drawn.add_trace(_marks(row, -place, look, metric))
-        drawn.add_trace(_mean(row, -place, look, metric))
-        span = f"({metric.span(row['low'], row['high'])})"
-        text = f"<b>{label(row['family'], 20)}</b>  {metric.score(row['mean'])} {span}"
-        drawn.add_annotation(**row_label(text, -place))
+        over = f" over {_searches(row['searches'])}"
+        drawn.add_trace(interval_mark(row, -place, look, metric, over))
+        drawn.add_annotation(**row_label(score_label(row, metric), -place))
     drawn.update_xaxes(**line_axis(metric.axis("test")), nticks=6)
     if metric.is_accuracy:
         drawn.update_xaxes(tickformat=".1~%")
@@ -230,30 +229,6 @@ def _marks(row: Any, y: int, look: Look, metric: Metric) -> go.Scatter:
         hovertext=[
             f"{label(row['family'])}, search {repeat}<br>{metric.score(score, 2)}"
             for repeat, score in zip(row["repeats"], row["scores"], strict=True)
-        ],
-    )
-
-
-def _mean(row: Any, y: int, look: Look, metric: Metric) -> go.Scatter:
-    bars = {
-        "type": "data",
-        "symmetric": False,
-        "array": [row["high"] - row["mean"]],
-        "arrayminus": [row["mean"] - row["low"]],
-        "color": look.color,
-        "thickness": 2.5,
-        "width": 7,
-    }
-    return go.Scatter(
-        x=[row["mean"]],
-        y=[y],
-        mode="markers",
-        error_x=bars,
-        marker={"symbol": look.symbol, "size": 13, "color": look.color},
-        hoverinfo="text",
-        hovertext=[
-            f"{label(row['family'])}<br>{metric.score(row['mean'], 2)}, 95% interval "
-            f"{metric.span(row['low'], row['high'])} over {_searches(row['searches'])}"
         ],
     )
 

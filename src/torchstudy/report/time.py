@@ -8,8 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from torchstudy.analysis.profile import TIMES, precisions, time_shares, waiting
-from torchstudy.report.axes import label, line_axis
-from torchstudy.report.figures import ROW, blank, row_label, rows_axis
+from torchstudy.report.axes import label, line_axis, row_label
+from torchstudy.report.figures import ROW, blank, rows_axis
 from torchstudy.report.formats import ABSENT, called, counted, duration, joined, percent
 from torchstudy.report.sections import Content, Table
 from torchstudy.report.story import Story
