@@ -11,7 +11,7 @@ from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.ledger import Ledger, StudyState
 from torchstudy.execution.repeats_table import mean_over_searches, searches_of
 from torchstudy.records import Bound, Objective, Status, Training, TrainingKey, bounds_in
-from torchstudy.repeats import repeat_of
+from torchstudy.repeats import repeat_of, repeat_title, repeat_words
 from torchstudy.stored import described_studies, find_study, reading
 
 
@@ -154,9 +154,8 @@ def _status(ledger: Ledger, state: StudyState, begun: int) -> tuple[str, list[li
         )
     name, number = repeat_of(state.name)
     repeats = max(begun, budget.get("repeats", 1))
-    title = name if number == 1 else f"{name}, repeat {number}"
-    place = f", repeat {begun} of {repeats}" if number == 1 < repeats else ""
-    return f"{title}: {_state(state)}{place}{_whereabouts(state)}", lines
+    place = repeat_words(begun, repeats) if number == 1 else ""
+    return f"{repeat_title(name, number)}: {_state(state)}{place}{_whereabouts(state)}", lines
 
 
 def _under_way(trainings: Sequence[Training], epochs: Mapping[TrainingKey, int], last: int) -> str:

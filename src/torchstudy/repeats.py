@@ -19,6 +19,11 @@ def repeat_prefix(study: str) -> str:
     return f"{study}{INFIX}"
 
 
+def repeat_title(study: str, number: int) -> str:
+    """The study, and which of its searches it is if it is not the first: `digits, repeat 2`."""
+    return study if number == 1 else f"{study}, repeat {number}"
+
+
 def repeat_words(number: int, repeats: int) -> str:
     """`, repeat 2 of 3`; nothing where there is one."""
     return f", repeat {number} of {repeats}" if repeats > 1 else ""

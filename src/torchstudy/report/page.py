@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.files import write_text
+from torchstudy.repeats import repeat_title
 from torchstudy.report import (
     budget,
     details,
@@ -120,7 +121,7 @@ def render(results: Results) -> str:
         _templates()
         .get_template("page.html")
         .render(
-            study=_name(results.summary),
+            study=repeat_title(str(results.summary["study"]), results.summary.get("repeat", 1)),
             sections=list(zip(shown, bodies, strict=True)),
             policy=policy([script, plotly], asks_its_server=is_live),
             is_live=is_live,
@@ -147,12 +148,6 @@ def page_script(*, is_live: bool = False) -> str:
     """The page's own script: what it is made of, then what starts it."""
     names = (*SCRIPTS, LIVE) if is_live else SCRIPTS
     return "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
-
-
-def _name(summary: dict[str, Any]) -> str:
-    """The study, and which of its searches the page is about if it is not the first."""
-    number = summary.get("repeat", 1)
-    return f"{summary['study']}, repeat {number}" if number > 1 else str(summary["study"])
 
 
 def _body(section: Section, story: Story, figures: dict[str, Any], data: dict[str, Any]) -> Markup:
