@@ -14,7 +14,7 @@ def quiet_ax() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import ax.api.client  # noqa: F401
+            import ax.api.client  # noqa: F401  # what it says, it says when it is imported
 
             yield
     finally:
