@@ -17,13 +17,11 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
-in_a_browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        importlib.util.find_spec("playwright") is None or not CHROMIUM.exists(),
-        reason="needs playwright and /usr/bin/chromium",
-    ),
-]
+needs_chromium = pytest.mark.skipif(
+    importlib.util.find_spec("playwright") is None or not CHROMIUM.exists(),
+    reason="needs playwright and /usr/bin/chromium",
+)
+in_a_browser = [pytest.mark.browser, needs_chromium]
 
 
 class Opened:

@@ -1,6 +1,6 @@
 """What tests share: a cache of their own, and small real images that can be learned."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from PIL import Image
 from tests import photographs
 from tests.command import optimize, write_study
 
+from torchstudy.analysis.tables import read_results
 from torchstudy.data.dataset import ImageData, prepare
 from torchstudy.data.images import Images
 
@@ -69,8 +70,16 @@ def stripes() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return images.astype(np.uint8), labels
 
 
+@pytest.fixture(scope="session")
+def _sections() -> tuple[Any, ...]:
+    """All sections of a report, asked for before any test shortens reports."""
+    from torchstudy.report import page
+
+    return page.SECTIONS
+
+
 @pytest.fixture(scope="module")
-def short_reports() -> Iterator[None]:
+def short_reports(_sections: tuple[Any, ...]) -> Iterator[None]:
     """For tests of runs that say nothing of what reports say: drawing one is half of a small run.
 
     What is left is the last section: method and provenance.
@@ -78,15 +87,31 @@ def short_reports() -> Iterator[None]:
     from torchstudy.report import page
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page, "SECTIONS", page.SECTIONS[-1:])
+        patch.setattr(page, "SECTIONS", _sections[-1:])
         yield
 
 
+@pytest.fixture
+def whole_page(_sections: tuple[Any, ...]) -> Callable[[Path], str]:
+    """Draws all of a folder's report, where the runs of a file leave short ones."""
+    from torchstudy.report import page
+
+    def drawn(folder: Path) -> str:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(page, "SECTIONS", _sections)
+            return page.render(read_results(folder))
+
+    return drawn
+
+
 @pytest.fixture(scope="session")
-def _finished_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _finished_study(tmp_path_factory: pytest.TempPathFactory, _sections: tuple[Any, ...]) -> Path:
+    from torchstudy.report import page
+
     folder = tmp_path_factory.mktemp("finished")
     write_study(folder, "tiny")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "SECTIONS", _sections)  # the first file that asks may have short ones
         patch.chdir(folder)
         ended = optimize("run", "tiny", "--executor", "inline")
     assert ended.exit_code == 0, ended.stderr
@@ -102,12 +127,15 @@ def finished_study(_finished_study: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 @pytest.fixture(scope="session")
-def _photo_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _photo_study(tmp_path_factory: pytest.TempPathFactory, _sections: tuple[Any, ...]) -> Path:
+    from torchstudy.report import page
+
     folder = tmp_path_factory.mktemp("photo")
     photographs.write_photographs(folder / "photos")
     (folder / "studies").mkdir()
     (folder / "studies" / "photos.py").write_text(photographs.STUDY)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "SECTIONS", _sections)
         patch.chdir(folder)
         ended = optimize("run", "photos", "--executor", "inline")
     assert ended.exit_code == 0, ended.stderr

@@ -16,6 +16,8 @@ from tests.command import optimize, write_study
 
 from torchstudy.running import same_command
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 HEAVY = ("torch", "ax", "pandas", "plotly", "numpy", "sqlalchemy")
 WAIT = 60  # seconds for a process to do something, on a machine that is busy
 SLOW = """

@@ -22,6 +22,8 @@ from torchstudy.models.summary import layer_table
 from torchstudy.records import COSTS
 from torchstudy.training.batches import Batch
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 DIGITS = DataSpec(source="x", channels=1, height=8, width=8, classes=tuple("abc"), num_train=10)
 
 

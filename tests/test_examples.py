@@ -41,6 +41,8 @@ from torchstudy.families.gan import GAN
 from torchstudy.records import Epoch, Status
 from torchstudy.schemas import EXAMPLE_COLUMNS
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 
 def _searched(job: Job, **changes: object) -> Job:
     return replace(job, purpose="search", **changes)  # type: ignore[arg-type]

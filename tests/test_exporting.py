@@ -20,6 +20,8 @@ from torchstudy.models import formats
 from torchstudy.models.saved import load_model
 from torchstudy.records import Epoch
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 
 @pytest.fixture(autouse=True)
 def _without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.watching import Silent
 from torchstudy.search.questions import Question
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 DELAY = 0.5  # seconds from a question to its answer
 SLACK = 0.1  # of which the worker was busy, or nothing was counted yet
 

@@ -19,6 +19,8 @@ from torchstudy.search.rungs import without_rungs
 from torchstudy.search.tried import Tried
 from torchstudy.space import Config, SearchSpace
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 SPACE = SearchSpace(
     {
         "width": Float(0.0, 1.0, default=0.9),

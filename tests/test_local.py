@@ -24,6 +24,8 @@ from torchstudy.families.base import Family, domains_with_training, family
 from torchstudy.records import Epoch, Objective, Outcome, Status, TrainingKey
 from torchstudy.space import SearchSpace
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 
 @family
 class Deadly(Family):

@@ -11,6 +11,7 @@ from tests.training_jobs import job_for
 from torchstudy.data.dataset import ImageData
 from torchstudy.execution.forkserver import start_process
 from torchstudy.execution.local import LOG, LocalExecutor
+from torchstudy.families import backbones
 from torchstudy.study_files import load_study
 
 STUDY = '''
@@ -40,7 +41,10 @@ names_of_modules.__module__ = "__main__"  # so that it reaches a process without
 
 
 @pytest.mark.slow  # the forkserver has to start
-def test_a_worker_imports_nothing_but_the_study(striped: ImageData, tmp_path: Path) -> None:
+def test_a_worker_imports_nothing_but_the_study(
+    striped: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backbones, "_registered", {})  # a worker imports those of its run, too
     (tmp_path / "telling.py").write_text(STUDY)
     (cls,) = load_study(tmp_path / "telling.py").families
     ours, theirs = Pipe()

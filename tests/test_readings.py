@@ -18,6 +18,8 @@ from torchstudy.report.story import Story
 from torchstudy.summaries import summary_lines
 from torchstudy.usage import confirmation
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 
 def read(results: Results, *told: tuple[str, int, int, str]) -> Story:
     """The results, of which test was read: family, trial, how often, and when last."""

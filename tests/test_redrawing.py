@@ -32,6 +32,8 @@ from torchstudy.execution.watching import Plan, Silent
 from torchstudy.records import Objective
 from torchstudy.study_files import load_study
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 PLAN = Plan(
     study="tiny",
     families=("CNN",),

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +33,8 @@ from torchstudy.execution.watching import Plan, Silent
 from torchstudy.families.linear import LinearModel
 from torchstudy.overview import status_lines
 from torchstudy.study import Study
+
+pytestmark = pytest.mark.usefixtures("short_reports")
 
 
 def two_families(**changes: object) -> Study:
@@ -128,10 +130,17 @@ def test_what_the_searches_answered_is_compared_item_by_item(repeated: Results) 
 def test_it_is_finished_when_all_searches_are(repeated: Results) -> None:
     assert repeated.summary["state"] == "finished"
     assert "still running" not in (repeated.folder / "report.html").read_text()
-    assert "Score over 2 searches" in (repeated.folder / "report.html").read_text()
     ledger = open_ledger(repeated)
     assert {state.state for state in ledger.studies()} == {"finished"}
     ledger.close()
+
+
+def test_the_page_of_a_finished_study_compares_its_searches(
+    repeated: Results, whole_page: Callable[[Path], str]
+) -> None:
+    drawn = whole_page(repeated.folder)
+    assert "still running" not in drawn
+    assert "Score over 2 searches" in drawn
 
 
 def test_more_repeats_go_on_and_fewer_forget_nothing(

@@ -1,6 +1,6 @@
 """A search of several objectives: what is proposed, who goes on, and what it brings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from torchstudy.search.questions import Question
 from torchstudy.search.rungs import ladder_for, without_rungs
 from torchstudy.search.tried import Tried
 from torchstudy.space import Config, SearchSpace
+
+pytestmark = pytest.mark.usefixtures("short_reports")
 
 UP = Objective(metric="accuracy", direction="maximize")
 DOWN = Objective(metric="parameters", direction="minimize")
@@ -213,7 +215,9 @@ def test_objectives_that_cannot_be_are_refused(changes: dict[str, object], messa
 
 
 @pytest.mark.slow
-def test_a_study_of_several_objectives_leaves_its_front(tmp_path: Path) -> None:
+def test_a_study_of_several_objectives_leaves_its_front(
+    tmp_path: Path, whole_page: Callable[[Path], str]
+) -> None:
     """Slow: BoTorch proposes, in this process."""
     study = linear_study(
         maximize=["accuracy"],
@@ -229,7 +233,7 @@ def test_a_study_of_several_objectives_leaves_its_front(tmp_path: Path) -> None:
     best = front(found)
     assert list(best)[3:6] == ["valid_accuracy", "valid_loss", "parameters"]
     assert (folder / "lines" / "front.csv").exists()
-    assert "tradeoff-0" in (folder / "lines" / "report.html").read_text()
+    assert "tradeoff-0" in whole_page(folder / "lines")
     values = best[["valid_accuracy", "valid_loss", "parameters"]].to_numpy(float) * [1, -1, -1]
     assert (pareto_ranks(values) == 1).all()
     again = run_inline(study, tmp_path / "again")

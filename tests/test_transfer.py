@@ -12,6 +12,7 @@ from torchstudy.data.dataset import ImageData
 from torchstudy.data.spec import DataSpec
 from torchstudy.execution import job as jobs
 from torchstudy.execution.inputs import splits_of
+from torchstudy.families import backbones
 from torchstudy.families.backbones import registered_backbones
 from torchstudy.families.heads import Neighbours, Standardise
 from torchstudy.families.phases import Phase
@@ -20,6 +21,12 @@ from torchstudy.records import Status
 from torchstudy.study import Study
 from torchstudy.training.batches import Batch
 from torchstudy.training.optim import TrainingConfig, make_optimizer, set_learning_rate
+
+
+@pytest.fixture(autouse=True)
+def _own_backbones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is registered here is handed to no worker of another test, which would import it."""
+    monkeypatch.setattr(backbones, "_registered", {})
 
 
 def test_frozen_features_are_computed_once_for_all_trials(

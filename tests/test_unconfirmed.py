@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +24,10 @@ from torchstudy.families import base
 from torchstudy.families.compression import Autoencoder
 from torchstudy.records import Outcome, Status
 from torchstudy.report.exhibits import exhibits
-from torchstudy.report.page import write_report
 from torchstudy.report.story import Story
 from torchstudy.training.batches import Batch
+
+pytestmark = pytest.mark.usefixtures("short_reports")
 
 STUDY = Study(
     data=Images("digits"),
@@ -193,8 +195,10 @@ def test_what_predicts_nothing_is_not_asked(
     assert not list(tmp_path.rglob("select.npz"))
 
 
-def test_the_page_is_drawn_from_the_tables_alone(finished: Results, tmp_path: Path) -> None:
-    page = write_report(finished.folder, tmp_path / "again.html").read_text(encoding="utf-8")
+def test_the_page_is_drawn_from_the_tables_alone(
+    finished: Results, whole_page: Callable[[Path], str]
+) -> None:
+    page = whole_page(finished.folder)
     assert "is its confidence right?" in page
     answers = read_arrays(next((finished.folder / "checkpoints" / "CNN").rglob("select.npz")))
     assert answers

@@ -1,12 +1,10 @@
 """Hostile names and texts, through a whole study: kept as they are, and obeyed by nothing."""
 
 import csv
-import importlib.util
 import io
 import os
 import sqlite3
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from rich.console import Console
+from tests.browser import needs_chromium
 from tests.test_page import Reader
 from tests.test_watching import a_plan, a_subject
 from torch import nn
@@ -56,7 +55,6 @@ CLASSES = [
     "x\\..\\..\\y",
     "%{x}<b>$x^2$",
 ]
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 @family
@@ -240,22 +238,8 @@ def test_a_table_for_programs_is_exact_in_a_pipe(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "a,\x1b[2J\n"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=options)
-        yield browser
-        browser.close()
-
-
 @pytest.mark.browser
-@pytest.mark.skipif(
-    importlib.util.find_spec("playwright") is None or not CHROMIUM.exists(),
-    reason="needs playwright and /usr/bin/chromium",
-)
+@needs_chromium
 def test_in_a_browser_nothing_of_theirs_runs_and_nothing_is_asked_for(
     browser: Any, ran: Ran
 ) -> None:
