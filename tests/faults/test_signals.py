@@ -32,6 +32,7 @@ import json, os, signal, sys, warnings
 warnings.simplefilter("ignore")
 import torchstudy.execution.preloaded, torchstudy.execution.runner, torchstudy.running
 import torchstudy.overview, torchstudy.display
+import pyarrow.dataset, pyarrow.parquet, sqlalchemy.dialects.sqlite, torchstudy.data.preparing
 from torchstudy.cli import main
 
 for line in sys.stdin:
