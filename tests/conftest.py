@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tests import photographs
 from tests.command import optimize, write_study
+from tests.forked import Commands, forking
 
 from torchstudy.analysis.tables import read_results
 from torchstudy.data.dataset import ImageData, prepare
@@ -27,6 +28,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Commands]:
+    with forking() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

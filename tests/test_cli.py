@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from tests.command import optimize, write_study
+from tests.forked import Commands
 
 from torchstudy.running import same_command
 
@@ -49,12 +50,12 @@ def started(folder: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(process: subprocess.Popen[str], text: str) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if text in line:
-            return
-    raise AssertionError(f"ended without {text!r}: {process.communicate()[1]}")
+def wait_for(path: Path, text: str) -> None:
+    """Until the command has written that there."""
+    deadline = time.monotonic() + WAIT
+    while not path.exists() or text not in path.read_text():
+        assert time.monotonic() < deadline, f"never wrote {text!r}"
+        time.sleep(0.02)
 
 
 # help
@@ -238,15 +239,18 @@ def test_a_run_without_any_result_ends_badly(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_data_are_read_says_how_to_go_on(tmp_path: Path, number: int) -> None:
-    """Slow: a process that imports torch."""
+def test_a_signal_while_data_are_read_says_how_to_go_on(
+    commands: Commands, tmp_path: Path, number: int
+) -> None:
+    """Slow: the process that forks it imports torch."""
     write_study(tmp_path, "slow", SLOW % WAIT)
-    process = started(tmp_path, "run", "slow", "--executor", "inline", "--seed", "7", "--fresh")
-    wait_for(process, "reading")
-    process.send_signal(number)
-    _, said = process.communicate(timeout=WAIT)
-    assert process.returncode == 130
-    assert said == (
+    out, errors = tmp_path / "out.txt", tmp_path / "errors.txt"
+    words = ("run", "slow", "--executor", "inline", "--seed", "7", "--fresh")
+    child = commands.start(tmp_path, *words, files=[os.devnull, str(out), str(errors)])
+    wait_for(out, "reading")
+    os.kill(child, number)
+    assert commands.end() == 130
+    assert errors.read_text() == (
         "\nstopped; everything finished is saved\n"
         "go on with: optimize run slow --executor inline --seed 7\n"
     )
@@ -255,25 +259,28 @@ def test_a_signal_while_data_are_read_says_how_to_go_on(tmp_path: Path, number: 
 
 @pytest.mark.slow
 def test_an_interrupted_run_is_seen_by_status_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Slow: a process that imports torch, and another run beside it."""
+    """Slow: the process that forks it imports torch, and another run is beside it."""
     monkeypatch.chdir(tmp_path)
     write_study(tmp_path, "slow", SLOW % 0)
-    process = started(tmp_path, "run", "slow", "--executor", "inline", "--no-confirm")
-    wait_for(process, "slow: CNN; ")
+    out, errors = tmp_path / "out.txt", tmp_path / "errors.txt"
+    words = ("run", "slow", "--executor", "inline", "--no-confirm")
+    child = commands.start(tmp_path, *words, files=[os.devnull, str(out), str(errors)])
+    wait_for(out, "slow: CNN; ")
     deadline = time.monotonic() + WAIT
     while "#0 epoch" not in optimize("status", "slow").stdout and time.monotonic() < deadline:
         time.sleep(0.1)
     assert optimize("status").stdout.startswith("slow: running\n")
     refused = optimize("run", "slow", "--executor", "inline", "--no-confirm")
     assert refused.exit_code == 1
-    assert f"error: study 'slow' is being run by process {process.pid} on " in refused.stderr
+    assert f"error: study 'slow' is being run by process {child} on " in refused.stderr
     assert optimize("report", "slow").exit_code == 0
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=WAIT)
-    assert process.returncode == 130
-    assert said.endswith("go on with: optimize run slow --executor inline --no-confirm\n")
+    os.kill(child, signal.SIGINT)
+    assert commands.end() == 130
+    assert errors.read_text().endswith(
+        "go on with: optimize run slow --executor inline --no-confirm\n"
+    )
     stopped = optimize("status", "slow").stdout
     assert stopped.startswith("slow: interrupted\n")
     assert "-         #0 epoch " in stopped

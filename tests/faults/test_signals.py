@@ -1,6 +1,5 @@
 """Signals, closed terminals and readers that go away: a run stops, says how, and goes on."""
 
-import json
 import os
 import pty
 import signal
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.command import write_study
+from tests.forked import Commands
 from tests.test_runner import assert_same_results, linear_study, run_inline
 from typing_extensions import override
 
@@ -25,34 +25,6 @@ pytestmark = pytest.mark.usefixtures("short_reports")
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 180.0  # seconds for what takes one where nothing else runs
-
-# Imports once what the command needs, then forks a process for each command: 4 seconds sooner.
-SERVER = """
-import json, os, signal, sys, warnings
-warnings.simplefilter("ignore")
-import torchstudy.execution.preloaded, torchstudy.execution.runner, torchstudy.running
-import torchstudy.overview, torchstudy.display
-import pyarrow.dataset, pyarrow.parquet, sqlalchemy.dialects.sqlite, torchstudy.data.preparing
-from torchstudy.cli import main
-
-for line in sys.stdin:
-    asked = json.loads(line)
-    if (child := os.fork()) == 0:
-        os.setsid()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.chdir(asked["folder"])
-        for descriptor, mode in enumerate((os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)):
-            os.dup2(os.open(asked["files"][descriptor], mode | os.O_CREAT), descriptor)
-        sys.argv = ["optimize", *asked["words"]]
-        try:
-            main()
-        except SystemExit as end:
-            sys.stdout.flush()
-            os._exit(end.code or 0)
-        os._exit(99)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
 
 # A step takes PAUSE seconds until there is a file `quick` in the current folder.
 SLOW = """
@@ -70,8 +42,8 @@ class Slow(CNN):
         def loss(model, batch):
             nonlocal steps
             steps += 1
-            end = time.monotonic() + (0 if Path("quick").exists() else PAUSE)
-            while time.monotonic() < end:
+            end = time.monotonic() + PAUSE
+            while time.monotonic() < end and not Path("quick").exists():
                 time.sleep(0.01)
             return phase.loss(model, batch)
         return (Phase(name=phase.name, loss=loss),)
@@ -81,59 +53,12 @@ study = Study(**{**GOOD, "families": [Slow], "epochs": 4, "confirm": None,
 """
 
 
-class Commands:
-    """Runs `optimize` in processes of their own."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-
-    def start(self, folder: Path, *words: str, files: list[str]) -> int:
-        """The number of the process that has begun."""
-        assert self._process.stdin is not None
-        line = json.dumps({"folder": str(folder), "words": words, "files": files})
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def end(self) -> int:
-        """The exit code, when it has ended."""
-        return self._answer()
-
-    def run(self, folder: Path, *words: str) -> tuple[int, str]:
-        """Exit code, and everything that was printed."""
-        said = folder / "said.txt"
-        said.unlink(missing_ok=True)
-        self.start(folder, *words, files=[os.devnull, str(said), str(said)])
-        return self.end(), said.read_text()
-
-    def _answer(self) -> int:
-        assert self._process.stdout is not None
-        return int(self._process.stdout.readline())
-
-
 @pytest.fixture(autouse=True, scope="module")
 def hears_of_its_terminal() -> Iterator[None]:
-    """Under nohup, or what works like it, SIGHUP is ignored by everything that is started.
-
-    Of the module, so that it comes before what `commands` starts.
-    """
+    """Under nohup, or what works like it, SIGHUP is ignored by everything that is started."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
-
-
-@pytest.fixture(scope="module")
-def commands() -> Iterator[Commands]:
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER],
-        env={**os.environ, **threads},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield Commands(process)
-        process.kill()
 
 
 def trainings(folder: Path) -> list[Training]:
@@ -188,12 +113,13 @@ COMMAND = ("run", "slow", "--executor", "inline")
 def test_a_run_whose_terminal_is_closed_pauses_what_it_trains(
     commands: Commands, tmp_path: Path
 ) -> None:
-    write_study(tmp_path, "slow", SLOW.replace("PAUSE", "0.2"))
+    write_study(tmp_path, "slow", SLOW.replace("PAUSE", "1000 if steps > 3 else 0"))
     ours, theirs = pty.openpty()
     commands.start(tmp_path, *COMMAND, files=[os.ttyname(theirs)] * 3)
     wait_for_epoch(tmp_path, ours)
     os.close(theirs)
     os.close(ours)
+    (tmp_path / "quick").touch()  # it waits for the batch
     assert commands.end() == 130
     (training,) = trainings(tmp_path)
     assert training.status == "paused"
