@@ -5,9 +5,6 @@ from typing import Any
 
 import pytest
 from tests.browser import in_a_browser
-from tests.report_data import write_study
-
-from torchstudy.report.page import write_report
 
 pytestmark = in_a_browser
 
@@ -34,9 +31,9 @@ INKS = """() => [...document.querySelectorAll(".plot .xtick text")]
     .map((text) => getComputedStyle(text).fill)"""
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(write_study(tmp_path_factory.mktemp("digits")))
+@pytest.fixture
+def report(digits_report: Path) -> Path:
+    return digits_report
 
 
 @pytest.fixture

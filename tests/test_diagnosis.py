@@ -1,5 +1,6 @@
 """Ill trainings get the right diagnosis, healthy ones none: small real trainings, 20 seeds each."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -25,12 +26,13 @@ def examined(rows: pd.DataFrame, **ending: str) -> Diagnosis | None:
 
 
 Build = Callable[[], nn.Sequential]
+read_digits = functools.cache(load_digits)  # of a text file, which takes as long as a training
 
 
 def digits(seed: int, *, items: int, noise: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Training images and labels, a share of them random, then 300 for validation."""
     generator = np.random.default_rng(seed)
-    images, labels = load_digits(return_X_y=True)
+    images, labels = read_digits(return_X_y=True)
     order = generator.permutation(len(images))
     inputs = torch.tensor((images[order] - 4.9) / 6.0, dtype=torch.float32).reshape(-1, 1, 8, 8)
     targets = torch.tensor(labels[order])
@@ -212,15 +214,15 @@ def train_adversaries(
     judge = torch.optim.Adam(other, lr=discriminator_rate, betas=(0.5, 0.999), fused=True)
     monitor = Monitor(net)
 
-    def steps(batch: Tensor) -> Iterator[float]:
-        with monitor.step(other):
+    def steps(batch: Tensor, is_last: bool) -> Iterator[float]:
+        with monitor.step(other) if is_last else nullcontext():
             made = net.generator(torch.randn(len(batch), 8)).detach()
             loss = judged(net.discriminator(batch), 1.0) + judged(net.discriminator(made), 0.0)
             judge.zero_grad()
             loss.backward()
             judge.step()
         yield float(loss.detach())
-        with monitor.step(own):
+        with monitor.step(own) if is_last else nullcontext():
             loss = judged(net.discriminator(net.generator(torch.randn(len(batch), 8))), 1.0)
             make.zero_grad()
             loss.backward()
@@ -230,7 +232,8 @@ def train_adversaries(
     rows = []
     for epoch in range(1, epochs + 1):
         net.train()
-        losses = [list(steps(real[chosen])) for chosen in torch.randperm(len(real)).split(30)]
+        *batches, last = torch.randperm(len(real)).split(30)
+        losses = [list(steps(real[chosen], chosen is last)) for chosen in (*batches, last)]
         net.eval()
         with torch.inference_mode():
             made = net.generator(torch.randn(len(real), 8))

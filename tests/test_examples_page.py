@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.example_records import write_records
+from tests.pages import drawn
 from tests.report_data import Made, write_study
 from tests.report_kinds import write_kind
 
@@ -136,7 +137,7 @@ def test_a_damaged_file_is_said_in_the_drawer_and_nowhere_else(digits: Results) 
     found = shown_examples(Story(digits))
     assert found
     assert str(found["problem"]).startswith(f"{path} is damaged")
-    assert "Download CSV" in render(digits)
+    assert "Download CSV" in drawn(digits, "trials")
 
 
 def test_results_of_earlier_versions_have_none(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """The page says what the tables say, is the same for the same input, and lets nothing through."""
 
 import base64
+import functools
 import gzip
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 from plotly.offline import get_plotlyjs_version
+from tests.pages import drawn
 from tests.report_data import HOSTILE, Made, write_study
 from tests.report_kinds import write_kind
 
@@ -22,6 +25,7 @@ from torchstudy.report.page import render, write_report
 from torchstudy.report.story import Story
 
 LIMIT = 2_500_000  # bytes for 60 trials
+Kinds = Callable[[str], tuple[Results, str]]
 
 
 class Reader(HTMLParser):
@@ -66,6 +70,28 @@ def html(results: Results) -> str:
     return render(results)
 
 
+@pytest.fixture(scope="module")
+def losses(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return _read(tmp_path_factory.mktemp("losses"), Made(metric="loss"))
+
+
+@pytest.fixture(scope="module")
+def loss_text(losses: Results) -> str:
+    return Reader(render(losses)).text
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Kinds:
+    """A study of some kind, and the text of its page; each is made once."""
+
+    @functools.cache
+    def made(kind: str) -> tuple[Results, str]:
+        results = read_results(write_kind(tmp_path_factory.mktemp(kind), kind))
+        return results, Reader(render(results)).text
+
+    return made
+
+
 def _read(tmp_path: Path, made: Made) -> Results:
     return read_results(write_study(tmp_path, made))
 
@@ -91,7 +117,7 @@ def test_same_results_give_the_same_bytes(results: Results, html: str) -> None:
 
 def test_what_a_network_may_cost_is_among_the_methods(results: Results, html: str) -> None:
     limited = replace(results, summary={**results.summary, "limits": {"latency_p50": 5.0}})
-    assert "median latency of at most 5 ms" in render(limited)
+    assert "median latency of at most 5 ms" in drawn(limited, "method")
     assert "of at most" not in html
 
 
@@ -100,7 +126,7 @@ def test_the_page_is_small_enough(html: str) -> None:
 
 
 def test_the_report_is_written_beside_the_tables_or_where_asked(tmp_path: Path) -> None:
-    folder = write_study(tmp_path / "digits", Made(trials=3))
+    folder = write_study(tmp_path / "digits", Made(families=("CNN",), trials=3))
     assert write_report(folder) == folder / "report.html"
     out = write_report(folder, tmp_path / "elsewhere" / "r.html")
     assert out.read_bytes() == (folder / "report.html").read_bytes()
@@ -149,8 +175,8 @@ def test_the_policy_allows_exactly_the_two_scripts(html: str) -> None:
 
 
 def test_only_the_page_of_a_running_study_may_ask_its_own_server(tmp_path: Path) -> None:
-    page = render(_read(tmp_path, Made(trials=4, epochs=4, confirm=False, state="running")))
-    reader = Reader(page)
+    made = Made(trials=4, epochs=4, confirm=False, state="running")
+    reader = Reader(drawn(_read(tmp_path, made), "verdict", "trials"))
     policy = next(a["content"] for t, a in reader.tags if t == "meta" and "http-equiv" in a)
     assert policy
     assert "connect-src 'self';" in policy
@@ -226,12 +252,12 @@ def test_without_confirmation_the_number_is_called_optimistic(tmp_path: Path) ->
 
 
 def test_a_running_study_says_so(tmp_path: Path) -> None:
-    text = Reader(render(_read(tmp_path, Made(confirm=False, state="running")))).text
+    text = Reader(drawn(_read(tmp_path, Made(confirm=False, state="running")), "verdict")).text
     assert "The study is still running: 54 of 60 planned trials ended so far" in text
 
 
 def test_an_interrupted_study_says_how_to_go_on(tmp_path: Path) -> None:
-    text = Reader(render(_read(tmp_path, Made(trials=4, state="interrupted")))).text
+    text = Reader(drawn(_read(tmp_path, Made(trials=4, state="interrupted")), "verdict")).text
     assert 'The study was interrupted: 12 of 12 planned trials ended. "optimize run digits"' in text
 
 
@@ -291,18 +317,15 @@ def test_a_study_without_a_first_result_makes_a_page(tmp_path: Path) -> None:
     assert "could not be drawn" not in Reader(render(results)).text
 
 
-def test_a_loss_is_never_written_as_a_percentage(tmp_path: Path) -> None:
-    results = _read(tmp_path, Made(metric="loss"))
-    assert re.fullmatch(r"CNN wins: test loss 0\.\d+", _headline(results))
-    text = Reader(render(results)).text
-    assert "could not be drawn" not in text
-    assert "points" not in text
+def test_a_loss_is_never_written_as_a_percentage(losses: Results, loss_text: str) -> None:
+    assert re.fullmatch(r"CNN wins: test loss 0\.\d+", _headline(losses))
+    assert "could not be drawn" not in loss_text
+    assert "points" not in loss_text
 
 
-def test_the_error_scale_is_explained_where_it_is_used(html: str, tmp_path: Path) -> None:
+def test_the_error_scale_is_explained_where_it_is_used(html: str, loss_text: str) -> None:
     assert "Equal distances are equal ratios of error." in Reader(html).text
-    loss = render(_read(tmp_path, Made(metric="loss", trials=4)))
-    assert "Equal distances" not in Reader(loss).text
+    assert "Equal distances" not in loss_text
 
 
 def test_cards_show_gain_and_changes_against_the_recipe(html: str) -> None:
@@ -326,7 +349,7 @@ def test_ailments_are_grouped_by_their_remedy(results: Results, html: str) -> No
     recipe = results.trials.iloc[0]
     is_recipe = (results.epochs["trial"] == 0) & (results.epochs["seed"] == recipe["seed"])
     dead = results.epochs.assign(health_dead_share=is_recipe.map({True: 0.99, False: 0.1}))
-    ill = Reader(render(replace(results, epochs=dead))).text
+    ill = Reader(drawn(replace(results, epochs=dead), "failures")).text
     assert "12 of 96 trainings show signs of ill health." in ill
     assert "Dead units : 1 training Try" in ill
     assert "CNN, trial 0: 99% of the units of a ReLU layer are 0" in ill
@@ -336,7 +359,7 @@ def test_a_healthy_study_is_said_to_be_healthy(results: Results) -> None:
     kept = results.trials["status"].isin(["completed", "stopped"])
     healthy = replace(results, trials=results.trials[kept].reset_index(drop=True))
     rows = healthy.epochs.merge(healthy.trials[["family", "trial", "seed"]])
-    text = Reader(render(replace(healthy, epochs=rows))).text
+    text = Reader(drawn(replace(healthy, epochs=rows), "failures")).text
     assert "No training shows signs of ill health." in text
     assert "signs of ill health. Each is judged" not in text
 
@@ -379,18 +402,17 @@ def test_a_fixed_hyperparameter_that_left_the_recipe_is_shown(tmp_path: Path) ->
         ("gan", r"test generation distance \d*\.?\d+"),
     ],
 )
-def test_other_studies_never_speak_of_accuracy(tmp_path: Path, kind: str, score: str) -> None:
-    results = read_results(write_kind(tmp_path, kind))
+def test_other_studies_never_speak_of_accuracy(kinds: Kinds, kind: str, score: str) -> None:
+    results, text = kinds(kind)
     assert re.search(score, _headline(results))
-    text = Reader(render(results)).text
     assert "could not be drawn" not in text
     assert "accuracy" not in text
     assert not re.search(r"\d points?\b", text)
     assert "Intervals are Student's t over the seeds" in text
 
 
-def test_rows_of_a_table_are_no_images(tmp_path: Path) -> None:
-    text = Reader(render(read_results(write_kind(tmp_path, "regression")))).text
+def test_rows_of_a_table_are_no_images(kinds: Kinds) -> None:
+    _, text = kinds("regression")
     assert "the chance in the choice of the test items is left out" in text
     assert "items per split train" in text
     assert "predicted number" in text
@@ -413,7 +435,7 @@ def test_a_failed_fresh_training_is_counted_and_left_out(results: Results) -> No
     first = table.index[table["chosen"]][0]
     table.loc[first, "status"] = "diverged"
     broken = replace(results, confirmation=table)
-    text = Reader(render(broken)).text
+    text = Reader(drawn(broken, "failures")).text
     assert "1 of 36 fresh trainings failed; the test scores are means over the others." in text
     assert "2 against 3 fresh seeds" in _said(broken)
 

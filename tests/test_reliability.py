@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tests.pages import drawn as page_of
 
 from torchstudy.analysis.calibration import expected_noise, read_calibration, reliability
 from torchstudy.analysis.tables import read_results, write_table
 from torchstudy.report import reliability as drawn
 from torchstudy.report.exhibits import exhibits
 from torchstudy.report.looks import look
-from torchstudy.report.page import render
 from torchstudy.report.reliability import believable, reliable
 from torchstudy.report.story import Story
 
@@ -86,13 +86,13 @@ def test_the_page_has_a_panel_with_the_figure(folder: Path) -> None:
     (panel,) = [one for one in content.context["panels"] if "confidence" in one["name"]]
     assert (panel["title"], panel["is_drawn"]) == ("is its confidence right?", True)
     assert panel["name"] in content.figures
-    assert "expected calibration error" in render(results)
+    assert "expected calibration error" in page_of(results, "exhibits")
 
 
 def test_without_a_calibration_nothing_is_said(folder: Path) -> None:
     (folder / "best" / "CNN" / "calibration.json").unlink()
     assert believable(Story(read_results(folder)), "CNN") is None
-    assert "expected calibration error" not in render(read_results(folder))
+    assert "expected calibration error" not in page_of(read_results(folder), "exhibits")
 
 
 def test_where_no_answer_was_wrong_that_is_said(folder: Path) -> None:
@@ -116,6 +116,6 @@ def test_where_no_answer_was_wrong_that_is_said(folder: Path) -> None:
 def test_a_damaged_calibration_spares_the_rest_of_the_page(folder: Path) -> None:
     path = folder / "best" / "CNN" / "calibration.json"
     path.write_text(json.dumps({"temperature": 1}))
-    page = render(read_results(folder))
+    page = page_of(read_results(folder), "exhibits", "time")
     assert "calibration.json is damaged" in page
     assert "Where did the time go?" in page

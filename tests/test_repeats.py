@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import norm, ttest_1samp
+from tests.pages import drawn
 from tests.report_data import Made, write_study
 
 from torchstudy.analysis.repeats import (
@@ -280,11 +281,11 @@ def test_the_page_shows_every_search_with_mean_and_interval(results: Results) ->
         '>24</dd><dd class="note">in 3 searches</dd>' not in html
     )  # 8 trials of 3 families, 3 times
     assert '>72</dd><dd class="note">in 3 searches</dd>' in html
-    drawn = report.figure(Story(results))
+    figure = report.figure(Story(results))
     scores = search_scores(results)
-    marks = drawn.data[0]
+    marks = figure.data[0]
     assert list(marks.x) == list(scores["scores"].iloc[0])
-    assert drawn.data[1].error_x.array[0] == pytest.approx(
+    assert figure.data[1].error_x.array[0] == pytest.approx(
         scores["high"].iloc[0] - scores["mean"].iloc[0]
     )
 
@@ -292,12 +293,13 @@ def test_the_page_shows_every_search_with_mean_and_interval(results: Results) ->
 def test_the_page_of_one_search_is_as_it_was(results: Results) -> None:
     alone = replace(results, repeats=frame([], REPEAT_COLUMNS))
     first = replace(results, repeats=results.repeats[results.repeats["repeat"] == 1])
-    assert render(alone) == render(first)
-    assert "searched-name" not in render(alone)
+    html = render(alone)
+    assert html == render(first)
+    assert "searched-name" not in html
 
 
 def test_the_page_of_a_repeat_says_which_it_is(results: Results) -> None:
-    html = render(replace(results, summary={**results.summary, "repeat": 2}))
+    html = drawn(replace(results, summary={**results.summary, "repeat": 2}), "verdict")
     assert f"<span>{results.summary['study']}, repeat 2</span>" in html
 
 
