@@ -30,7 +30,7 @@ class Served(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = Made(trials=8, epochs=9, confirm=False, state="running")
+    made = Made(families=("CNN",), trials=8, epochs=9, confirm=False, state="running")
     return write_report(write_study(tmp_path_factory.mktemp("running"), made))
 
 
