@@ -172,9 +172,8 @@ def test_a_run_killed_again_and_again_comes_to_the_same_end(
 def test_the_coordinator_killed_alone_leaves_no_process_and_the_run_goes_on(
     lines: Killer, whole: Results, tmp_path: Path
 ) -> None:
-    """Slow: two runs with processes of their own, whose forkserver has to import torch."""
-    given = {"executor": "local", "workers": 1}
-    code = lines.run(tmp_path, "after-ledger-commit:kill@7", **given)
+    """Slow: the processes of its run have a forkserver, which has to import torch."""
+    code = lines.run(tmp_path, "after-ledger-commit:kill@7", executor="local", workers=1)
     assert code == -signal.SIGKILL, (tmp_path / "said.txt").read_text()
     began = time.monotonic()
     while left := processes_in(tmp_path):
@@ -182,7 +181,7 @@ def test_the_coordinator_killed_alone_leaves_no_process_and_the_run_goes_on(
         time.sleep(0.02)
     known = acknowledged(tmp_path)
     assert known[1], "no worker had sent anything"
-    assert lines.run(tmp_path, **given) == 0, (tmp_path / "said.txt").read_text()
+    assert lines.run(tmp_path) == 0, (tmp_path / "said.txt").read_text()
     now = acknowledged(tmp_path)
     assert known[0] <= now[0]
     assert known[1] <= now[1]
