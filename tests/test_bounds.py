@@ -84,8 +84,9 @@ def best_within(method: str, seed: int, trials: int = 30) -> float:
 def test_the_model_finds_the_best_of_what_keeps_within_a_bound() -> None:
     """Seeds 0 to 9: 0.856 to 0.885, where 0.855 is the least; an even search 0.967 at best."""
     for seed in range(3):
-        assert best_within("auto", seed) < 0.9
-        assert best_within("auto", seed) < best_within("sobol", seed)
+        found = best_within("auto", seed)
+        assert found < 0.9
+        assert found < best_within("sobol", seed)
 
 
 @pytest.mark.slow
