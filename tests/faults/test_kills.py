@@ -19,7 +19,7 @@ from torchstudy.analysis.tables import Results, read_results
 from torchstudy.failpoints import POINTS
 
 EPOCHS = 12  # of the study `lines`: two trials, four fresh trainings of two epochs each
-GONE_WITHIN = 15  # seconds; 2 on a quiet machine, where a forkserver is still importing torch
+GONE_WITHIN = 60  # seconds; 2 on a quiet machine, where a forkserver is still importing torch
 UNSAVED = ("before-checkpoint", "amid-checkpoint", "before-rename")  # an epoch ends, and is lost
 # A run that was killed at one goes on to the next: no more than three, of nearly the same moment.
 IN_A_ROW = [POINTS[place : place + 3] for place in range(0, len(POINTS), 3)]
