@@ -11,9 +11,11 @@ from torchstudy.execution.board import Board
 from torchstudy.execution.forecast import Forecast, disk_needed, forecast
 from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.preconditions import ExecutorName, num_workers_of
+from torchstudy.execution.repeats_table import searches_of
 from torchstudy.execution.room import checked_disk
 from torchstudy.execution.schedule import Schedule
 from torchstudy.execution.watching import counted, notes
+from torchstudy.repeats import kept_words
 from torchstudy.report.formats import duration
 from torchstudy.stored import reading
 from torchstudy.study import Study
@@ -38,6 +40,7 @@ def plan_lines(
     with reading(reports, storage) as stored:
         names = [family.__name__ for family in active]
         ledger = stored or Ledger("sqlite://")
+        begun = len(searches_of(ledger, study.name))
         searches = [study.repeat(number + 1) for number in range(study.repeats)]
         schedules = [
             Schedule(
@@ -75,7 +78,8 @@ def plan_lines(
     sizes = ", ".join(f"{name} {len(rows)}" for name, rows in data.splits.items())
     repeats = f", {counted(study.repeats, 'repeat')}" if study.repeats > 1 else ""
     title = f"{study.name}: {data.spec.source}, {sizes}{repeats}"
-    footer = [*notes(study, data), _footer(seconds, num_workers)]
+    kept = kept_words(study.repeats, begun)
+    footer = [*([kept] if kept else []), *notes(study, data), _footer(seconds, num_workers)]
     if seconds:
         footer.append(_disk_line(*disk_needed(study, forecasts, num_workers), most_disk))
     return title, lines, "\n".join(footer)

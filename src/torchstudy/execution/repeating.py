@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -10,9 +11,11 @@ from torchstudy.execution import finishing
 from torchstudy.execution.earlier import first_beginnings
 from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.preconditions import results_folder
+from torchstudy.execution.repeats_table import searches_of
 from torchstudy.execution.session import Session
 from torchstudy.execution.watching import Watcher
 from torchstudy.failpoints import failpoint
+from torchstudy.repeats import kept_words
 from torchstudy.space import Config
 from torchstudy.study import Study
 
@@ -36,6 +39,14 @@ def held(ledger: Ledger, study: Study, fingerprint: str, watcher: Watcher) -> It
         ledger.release(study.name, state)
 
 
+def all_counted(ledger: Ledger, study: Study, watcher: Watcher) -> Study:
+    """The study with as many repeats as there are searches, if it asks for fewer."""
+    begun = len(searches_of(ledger, study.name))
+    if said := kept_words(study.repeats, begun):
+        watcher.note(said)
+    return replace(study, repeats=max(study.repeats, begun))
+
+
 def go_on_with_repeats(
     study: Study,
     *,
@@ -45,13 +56,15 @@ def go_on_with_repeats(
     watcher: Watcher,
     begin: Begin,
     is_written: bool,
+    until: int,
 ) -> None:
-    """All searches of a held study but the first, which is over; then what all of them say.
+    """The searches of a held study after the first, which is over; then what all of them say.
 
-    `is_written` says whether the first search has written the study's folder.
+    Those after the number `until` are kept as they are. `is_written` says whether the first search
+    has written the study's folder.
     """
     try:
-        for number in range(2, study.repeats + 1):
+        for number in range(2, until + 1):
             own = study.repeat(number)
             place = results_folder(folder.parent, own.name)
             with held(ledger, own, fingerprint, watcher) as has_news:

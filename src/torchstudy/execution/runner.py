@@ -15,7 +15,12 @@ from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.memory import checked_memory
 from torchstudy.execution.preconditions import ExecutorName, num_workers_of, results_folder
 from torchstudy.execution.redrawing import Order, Redrawing
-from torchstudy.execution.repeating import Beginnings, go_on_with_repeats, held
+from torchstudy.execution.repeating import (
+    Beginnings,
+    all_counted,
+    go_on_with_repeats,
+    held,
+)
 from torchstudy.execution.room import checked_disk
 from torchstudy.execution.session import Session
 from torchstudy.execution.watchdog import Patience
@@ -100,7 +105,7 @@ def run(
         def begin(search: Study, place: Path, has_news: bool, good: Beginnings) -> Session:
             stored = _summary(ledger, search)
             summary = finishing.summary(search, data, num_workers) | environment.added_to(stored)
-            if (warning := environment.warning(stored)) and search is study:
+            if (warning := environment.warning(stored)) and place == folder:
                 watching.note(warning)
             return Session(
                 study=search,
@@ -125,11 +130,13 @@ def run(
 
         fingerprint = data.spec.fingerprint
         with held(ledger, study, fingerprint, watching) as has_news, writable(folder):
+            counted = all_counted(ledger, study, watching)
             good = beginnings(ledger, study, is_warm=warm_start)
-            is_written = begin(study, folder, has_news, good).go()
-            if study.repeats > 1:
+            is_written = begin(counted, folder, has_news, good).go()
+            if counted.repeats > 1:
                 go_on_with_repeats(
-                    study,
+                    counted,
+                    until=study.repeats,
                     ledger=ledger,
                     folder=folder,
                     fingerprint=fingerprint,
