@@ -303,7 +303,7 @@ def test_list_shows_every_study_without_executing_one(finished_study: Path, tmp_
         lines = optimize("list").stdout.splitlines()
     finally:
         (finished_study / "studies" / "later.py").unlink()
-    assert lines[0].split() == ["study", "state", "trials", "best", "about"]
+    assert lines[0].split() == ["study", "state", "searches", "trials", "best", "about"]
     assert lines[2].split(maxsplit=3) == ["later", "not", "run", "Stripes that can be told apart."]
     assert lines[3].startswith("tiny    finished   2        valid accuracy 0.")
 

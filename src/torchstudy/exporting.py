@@ -11,6 +11,7 @@ from torchstudy.errors import DataError, StudyError
 from torchstudy.modelcards import Origin, facts_of, model_metrics
 from torchstudy.overview import best_models
 from torchstudy.records import Epoch, Status, Training
+from torchstudy.repeats import repeat_of, repeat_title
 from torchstudy.report.story import Story
 from torchstudy.stored import find_study, reading, writing
 
@@ -33,6 +34,7 @@ class Chosen:
     training: Training
     trainings: tuple[Training, ...]
     source: Path
+    split_seed: int  # that of the study's first search: repeats have its splits
 
 
 def export_model(
@@ -41,6 +43,7 @@ def export_model(
     *,
     family: str | None = None,
     refit: bool = False,
+    repeat: int | None = None,
     reports: str | Path = "reports",
     storage: str | None = None,
     on_epoch: Callable[[Epoch], None] = lambda row: None,
@@ -56,18 +59,20 @@ def export_model(
         to: the folder; new, empty or an earlier export, which is overwritten.
         family: whose model; by default that with the best confirmed score, else the best trial.
         refit: train its configuration once more, on train, valid and select together.
+        repeat: which search, of a study that was searched several times; by default the first, as
+            the best of them would be so by luck.
         reports: the folder of results.
         storage: the ledger's SQLAlchemy URL; `studies.sqlite` in `reports` if left out.
         on_epoch: called after every epoch of a refit.
 
-    Raises StudyError for a study without finished trials, an unknown family or a folder of
-    something else, RunError for a format that cannot be made or does not agree with the network.
+    Raises StudyError for a study without finished trials, an unknown family or search, or a folder
+    of something else, RunError for a format that cannot be made or does not agree with the network.
     """
     from torchstudy.models.exported import check_target
 
     folder, place = Path(to), Path(reports)
     name, declared = _declaration(study)
-    chosen = _chosen(name, family, place, storage)
+    chosen = _chosen(name, family, place, storage, repeat)
     check_target(folder)
     if refit and declared is None:
         raise StudyError(
@@ -79,6 +84,7 @@ def export_model(
     if isinstance(data, str):
         raise StudyError(f"--refit needs the study's data, but {data}")
     assert declared is not None
+    declared = declared.repeat(repeat or 1)
     from torchstudy.execution.refit import epochs_of, refitted
 
     number = chosen.training.key.number
@@ -101,11 +107,15 @@ def export_and_show(reference: str, to: Path, **options: Any) -> None:
     """Export a model and print what was written; epochs of a refit as they come."""
     from torchstudy.models.exported import lines
     from torchstudy.printing import print_text
+    from torchstudy.stored import search_words
 
     def say(row: Epoch) -> None:
         print(f"epoch {row.epoch}: train loss {row.train_loss:.6g}", flush=True)
 
     found = export_model(reference, to, on_epoch=say, **options)
+    where = Path(options["reports"]), options["storage"], _declaration(reference)[0]
+    if which := search_words(*where, options["repeat"]):
+        print_text(which)
     print_text(f"{found.family} #{found.trial}: {found.folder}")
     for line in lines(found):
         print_text(line)
@@ -125,11 +135,15 @@ def _declaration(study: "Study | str") -> "tuple[str, Study | None]":
     return loaded.name, loaded
 
 
-def _chosen(name: str, family: str | None, reports: Path, storage: str | None) -> Chosen:
+def _chosen(
+    name: str, family: str | None, reports: Path, storage: str | None, repeat: int | None
+) -> Chosen:
     """The family that is named, else the winner; StudyError where there is no model of it."""
-    best_models(reports, storage, name, family)  # refuses what was not run, or has nothing finished
+    # It refuses what was not run, or has nothing finished.
+    best_models(reports, storage, name, family, repeat)
     with reading(reports, storage) as opened:
-        ledger, state = find_study(opened, reports, name)
+        ledger, state = find_study(opened, reports, name, repeat)
+        first = find_study(opened, reports, name)[1]
         trainings = tuple(ledger.trainings(state.name))
     results = read_results(reports / state.name)
     winner = family or _winner(results)
@@ -143,14 +157,20 @@ def _chosen(name: str, family: str | None, reports: Path, storage: str | None) -
         and t.status is Status.COMPLETED
     ]
     if not own or not (source / "config.json").is_file():
+        title = repeat_title(repr(name), repeat_of(state.name)[1])
         raise StudyError(
-            f"study {state.name!r} has no model of {winner} in {source} yet; `optimize run` writes "
+            f"study {title} has no model of {winner} in {source} yet; `optimize run` writes "
             "it when it ends or is stopped"
         )
     searched = [t for t in own if t.purpose == "search"]
     training = (searched or own)[0]
     return Chosen(
-        results=results, family=winner, training=training, trainings=trainings, source=source
+        results=results,
+        family=winner,
+        training=training,
+        trainings=trainings,
+        source=source,
+        split_seed=int(first.summary["seed"]),
     )
 
 
@@ -170,7 +190,7 @@ def _data_of(declared: "Study | None", chosen: Chosen) -> "ImageData | str":
         return "the study has no file in ./studies"
     summary = chosen.results.summary
     try:
-        data = prepare(declared.images, seed=int(summary["seed"]))
+        data = prepare(declared.images, seed=chosen.split_seed)
     except DataError as error:
         return f"its data cannot be read any more ({error.problems[0]})"
     sizes = {name: len(rows) for name, rows in data.splits.items()}

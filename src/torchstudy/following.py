@@ -30,9 +30,11 @@ def pause_of(is_watching: bool, every: float | None) -> float | None:
     return (PAUSE if every is None else every) if is_watching else None
 
 
-def status_text(reports: Path, storage: str | None, study: str | None) -> str:
+def status_text(
+    reports: Path, storage: str | None, study: str | None, repeat: int | None = None
+) -> str:
     """One table for each study, or for the one that is named."""
-    found = status_lines(reports, storage, study)
+    found = status_lines(reports, storage, study, repeat)
     return "\n".join(table_text(title, HEADER, lines) for title, lines in found)
 
 

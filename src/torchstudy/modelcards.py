@@ -121,6 +121,11 @@ def _obtained(origin: Origin) -> Iterator[str]:
         f"{ORIGINS.get(training.trial.origin, training.trial.origin)}; a full training has "
         f"{counted(int(budget['epochs']), 'epoch')}. Seed of the study: {summary['seed']}."
     )
+    if (searches := int(budget.get("repeats", 1))) > 1:
+        yield (
+            f"It is of search {summary.get('repeat', 1)} of {searches} of the study, and was not "
+            "chosen among them."
+        )
     if origin.refit is None:
         seed = origin.metrics.get("seed", training.seed)
         yield f"The network of the training with seed {seed}, as it was after its best epoch."

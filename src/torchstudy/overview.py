@@ -14,67 +14,102 @@ from torchstudy.records import Bound, Objective, Status, Training, TrainingKey, 
 from torchstudy.repeats import repeat_of, repeat_title, repeat_words
 from torchstudy.stored import described_studies, find_study, reading
 
+NONE = "-"
+
 
 def study_lines(reports: Path, storage: str | None) -> list[list[str]]:
-    """One line per study file or stored study: name, state, trials, best, first line about it."""
+    """One line per study file or stored study.
+
+    Name, state, searches, trials of all of them, the best of the first, first line about it.
+    """
     from torchstudy.study_files import study_files
 
     with reading(reports, storage) as ledger:
         stored = {state.name: _standing(ledger, state) for state in described_studies(ledger)}
     about = {name: _first_line(path) for name, path in study_files().items()}
     return [
-        [name, *stored.get(name, ("not run", "", "")), about.get(name, "")]
+        [name, *stored.get(name, ("not run", "", "", "")), about.get(name, "")]
         for name in sorted(stored.keys() | about.keys())
     ]
 
 
 def status_lines(
-    reports: Path, storage: str | None, study: str | None
+    reports: Path, storage: str | None, study: str | None, repeat: int | None = None
 ) -> list[tuple[str, list[list[str]]]]:
-    """For each study, and each repeat of it, a title and one line per family."""
+    """For each study, and each repeat of it or the one that is asked for, a title and one line per
+    family.
+    """
+    if repeat is not None and study is None:
+        raise StudyError(f"--repeat {repeat} says which search of a study; name the study as well")
     with reading(reports, storage) as opened:
         states = [find_study(opened, reports, study)[1]] if study else described_studies(opened)
         if opened is None or not states:
             raise StudyError(f"no study has been run yet (no results in {reports})")
         searches = {state.name: searches_of(opened, state.name) for state in states}
-        return [_status(opened, each, len(own)) for own in searches.values() for each in own]
+        wanted = (
+            None
+            if study is None or repeat is None
+            else (find_study(opened, reports, study, repeat)[1].name)
+        )
+        return [
+            _status(opened, each, len(own))
+            for own in searches.values()
+            for each in own
+            if wanted in (None, each.name)
+        ]
 
 
 def best_models(
-    reports: Path, storage: str | None, study: str, family: str | None
+    reports: Path,
+    storage: str | None,
+    study: str,
+    family: str | None,
+    repeat: int | None = None,
 ) -> list[dict[str, Any]]:
-    """For each family its chosen (else best) trial: config, scores and the model's folder."""
+    """For each family its chosen (else best) trial: config, scores and the model's folder.
+
+    Of several searches the one of the number `repeat`; without a number the first, and the mean
+    test score over all. The best of them is no better choice: scores of searches differ by luck.
+    """
     with reading(reports, storage) as opened:
-        ledger, state = find_study(opened, reports, study)
+        ledger, state = find_study(opened, reports, study, repeat)
         trainings = ledger.trainings(state.name)
         families = list(state.summary["families"])
-        means = {name: mean_over_searches(ledger, state, name) for name in families}
+        over_all = {name: mean_over_searches(ledger, state, name) for name in families}
+        means = over_all if repeat is None else dict.fromkeys(families)
+        name, number = repeat_of(state.name)
+        place = {"repeat": number, "searches": len(searches_of(ledger, name))}
     if family is not None and family not in families:
         hint = did_you_mean(family, families)
         raise StudyError(
-            f"study {state.name!r} has no family {family!r}{hint}; it has {', '.join(families)}"
+            f"study {name!r} has no family {family!r}{hint}; it has {', '.join(families)}"
         )
     found = [
-        entry
-        for name in ([family] if family else families)
-        if (entry := _best_entry(reports / state.name, trainings, name, state)) is not None
+        {**entry, **place}
+        for own in ([family] if family else families)
+        if (entry := _best_entry(reports / state.name, trainings, own, state)) is not None
     ]
     for entry in found:
         if over := means[entry["family"]]:
-            name = f"test {_objective(state).metric} (mean of {over[1]} searches)"
-            entry["scores"][name] = round(over[0], 4)
+            score = f"test {_objective(state).metric} (mean of {over[1]} searches)"
+            entry["scores"][score] = round(over[0], 4)
     if not found:
-        whose = f"family {family!r} of study {state.name!r}" if family else f"study {state.name!r}"
+        title = repeat_title(repr(name), number)
+        whose = f"family {family!r} of study {title}" if family else f"study {title}"
         raise StudyError(f"{whose} has no finished trial yet")
     return found
 
 
-def _standing(ledger: Ledger | None, state: StudyState) -> tuple[str, str, str]:
-    """State, number of trials and best value of a stored study."""
+def _standing(ledger: Ledger | None, state: StudyState) -> tuple[str, str, str, str]:
+    """State, number of searches and of trials in all, and the first one's best value."""
     assert ledger is not None
-    searched = ledger.trainings(state.name, "search")
-    best = _best_text(searched, state, with_family=True)
-    return _state(state), str(len(searched)), best
+    first, *others = [
+        ledger.trainings(search.name, "search") for search in searches_of(ledger, state.name)
+    ]
+    best = _best_text(first, state, with_family=True)
+    which = " in the first search" if others and best != NONE else ""
+    count = sum(map(len, [first, *others]))
+    return _state(state), str(1 + len(others)), str(count), f"{best}{which}"
 
 
 def _best_entry(
@@ -161,7 +196,7 @@ def _status(ledger: Ledger, state: StudyState, begun: int) -> tuple[str, list[li
 def _under_way(trainings: Sequence[Training], epochs: Mapping[TrainingKey, int], last: int) -> str:
     """`#3 epoch 7/27` for each training."""
     shown = [f"#{t.trial.number} epoch {epochs.get(t.key, 0)}/{last}" for t in trainings]
-    return ", ".join(shown) or "-"
+    return ", ".join(shown) or NONE
 
 
 def _all_ended(trainings: Sequence[Training]) -> bool:
@@ -184,7 +219,7 @@ def _best_text(searched: Sequence[Training], state: StudyState, *, with_family: 
     objective = _objective(state)
     best = _best(searched, objective, bounds_in(state.summary)) or _best_so_far(searched, objective)
     if best is None:
-        return "-"
+        return NONE
     family = f"{best.trial.family} " if with_family else ""
     return f"valid {objective.metric} {best.valid(objective):.4f} ({family}#{best.trial.number})"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torchstudy.errors import StudyError, did_you_mean
 from torchstudy.execution.ledger import Ledger, StudyState
 from torchstudy.records import Epoch, Purpose, TrainingKey
+from torchstudy.repeats import repeat_of, repeat_title
 from torchstudy.stored import find_study, reading, writing
 from torchstudy.usage import one_of
 
@@ -29,6 +30,7 @@ def replay(
     family: str | None = None,
     seed: int | None = None,
     purpose: Purpose = "search",
+    repeat: int | None = None,
     reports: str | Path = "reports",
     storage: str | None = None,
     is_shown: bool = False,
@@ -41,6 +43,7 @@ def replay(
         family: whose; may be left out where one family alone has such a trial.
         seed: which training of a confirmation; may be left out where there is one.
         purpose: "search" or "confirmation".
+        repeat: of which search, where the study was searched several times; else of the first.
         reports: the folder of results.
         storage: the ledger's SQLAlchemy URL; `studies.sqlite` in `reports` if left out.
         is_shown: print a line for each epoch.
@@ -55,11 +58,12 @@ def replay(
     one_of("purpose", purpose, PURPOSES)
     place = Path(reports)
     with reading(place, storage) as opened:
-        ledger, state = find_study(opened, place, study.name)
+        ledger, state = find_study(opened, place, study.name, repeat)
+        first = find_study(opened, place, study.name)[1]  # whose splits all have
         key = _wanted(ledger, state, number, family, seed, purpose)
         _check_declaration(study, state, key)
         start_forkserver()
-        data = prepare(study.images, seed=int(state.summary["seed"]))
+        data = prepare(study.images, seed=int(first.summary["seed"]))
         _check_data(data, state)
         with writing(place):
             return replay_training(
@@ -133,8 +137,10 @@ def sentences(found: "Replay") -> list[str]:
 def description(found: "Replay") -> dict[str, Any]:
     """A replay as JSON values; numbers that are not finite are null, all digits are `all`."""
     key = found.training.key
+    study, repeat = repeat_of(found.study)
     return {
-        "study": found.study,
+        "study": study,
+        **({"repeat": repeat} if repeat > 1 else {}),
         "family": key.family,
         "trial": key.number,
         "seed": key.seed,
@@ -176,17 +182,19 @@ def _wanted(
 ) -> TrainingKey:
     """The one training that is meant; StudyError if there is none, or more than one."""
     families = list(state.summary["families"])
+    study, repeat = repeat_of(state.name)
+    name = repeat_title(repr(study), repeat)
     if family is not None and family not in families:
         hint = did_you_mean(family, families)
         raise StudyError(
-            f"study {state.name!r} has no family {family!r}{hint}; it has {', '.join(families)}"
+            f"study {name} has no family {family!r}{hint}; it has {', '.join(families)}"
         )
     trained = [t.key for t in ledger.trainings(state.name, purpose) if t.key.number == number]
     keys = [key for key in trained if family in (None, key.family)]
-    whose = f"{family or 'study'} {'' if family else repr(state.name) + ' '}".rstrip()
+    whose = family or f"study {name}"
     if not keys:
         raise StudyError(f"{whose} has no {purpose} training of a trial {number}")
-    named = [name for name in families if any(key.family == name for key in keys)]
+    named = [each for each in families if any(key.family == each for key in keys)]
     if len(named) > 1:
         raise StudyError(f"trial {number} exists of {', '.join(named)}; say which with --family")
     seeds = [key.seed for key in keys]
@@ -237,7 +245,8 @@ def _check_data(data: "ImageData", state: StudyState) -> None:
 
 def _title(found: "Replay") -> str:
     key = found.training.key
-    return f"{key.family} #{key.number}, seed {key.seed} ({found.training.purpose})"
+    repeat = repeat_title("", repeat_of(found.study)[1])
+    return f"{key.family} #{key.number}, seed {key.seed} ({found.training.purpose}{repeat})"
 
 
 def _measure_line(measure: "Measure") -> list[str]:

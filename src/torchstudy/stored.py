@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 from torchstudy.errors import StudyError, did_you_mean
 from torchstudy.execution.ledger import Ledger, StudyState
-from torchstudy.repeats import repeat_of
+from torchstudy.execution.repeats_table import searches_of
+from torchstudy.repeats import choice_words, repeat_of
 
 
 @contextmanager
@@ -31,8 +32,13 @@ def described_studies(ledger: Ledger | None) -> list[StudyState]:
     return [state for state in known if repeat_of(state.name)[1] == 1]
 
 
-def find_study(ledger: Ledger | None, reports: Path, reference: str) -> tuple[Ledger, StudyState]:
-    """The ledger, and the study in it that a name, a path or `module:attribute` means."""
+def find_study(
+    ledger: Ledger | None, reports: Path, reference: str, repeat: int | None = None
+) -> tuple[Ledger, StudyState]:
+    """The ledger, and the study in it that a name, a path or `module:attribute` means.
+
+    Of a study that was searched several times, the search of the number `repeat`; else the first.
+    """
     name = reference.rpartition(":")[2] if ":" in reference else Path(reference).name
     name = name.removesuffix(".py")
     states = {state.name: state for state in described_studies(ledger)}
@@ -42,7 +48,27 @@ def find_study(ledger: Ledger | None, reports: Path, reference: str) -> tuple[Le
         hint = did_you_mean(name, states)
         known = f"; there are results of {', '.join(states)}"
         raise StudyError(f"study {name!r} has not been run yet{hint}{known}")
-    return ledger, states[name]
+    return ledger, states[name] if repeat is None else _search(ledger, name, repeat)
+
+
+def search_words(reports: Path, storage: str | None, study: str, repeat: int | None) -> str:
+    """Of which search of a study an answer is; nothing where there is one."""
+    with reading(reports, storage) as opened:
+        ledger, state = find_study(opened, reports, study)
+        return choice_words(state.name, repeat, len(searches_of(ledger, state.name)))
+
+
+def _search(ledger: Ledger, name: str, repeat: int) -> StudyState:
+    """The search of a study that has this number; StudyError that says how many there are."""
+    begun = {repeat_of(state.name)[1]: state for state in searches_of(ledger, name)}
+    if repeat not in begun:
+        there = (
+            f"it has {len(begun)} searches, 1 to {max(begun)}"
+            if len(begun) > 1
+            else "it has one search; `optimize run` does more with --repeats"
+        )
+        raise StudyError(f"study {name!r} has no repeat {repeat}; {there}")
+    return begun[repeat]
 
 
 @contextmanager

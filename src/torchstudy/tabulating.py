@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torchstudy.errors import StudyError
 from torchstudy.stored import find_study, reading, writing
 from torchstudy.visible import on_one_line
 
@@ -20,12 +21,19 @@ GAP = 3  # letters between two columns
 AFTER_SCORES = ("pending", "reason", "origin", "chosen", "seconds")
 
 
-def study_table(reports: Path, storage: str | None, study: str, what: str) -> "pd.DataFrame":
-    """One of the tables of a study as it stands in the ledger."""
+def study_table(
+    reports: Path, storage: str | None, study: str, what: str, repeat: int | None = None
+) -> "pd.DataFrame":
+    """One of the tables of a study, or of one of its searches, as it stands in the ledger."""
     from torchstudy.execution.outputs import tables
 
     with reading(reports, storage) as opened:
-        ledger, state = find_study(opened, reports, study)
+        ledger, state = find_study(opened, reports, study, repeat)
+        if what == "repeats" and repeat is not None:
+            raise StudyError(
+                "the table of repeats has a row for every search: leave out --repeat, or ask for "
+                "another table"
+            )
         return tables(ledger, state, [what])[what]
 
 
@@ -68,14 +76,16 @@ def _is_after_scores(name: str) -> bool:
     return name in AFTER_SCORES or name.startswith("config.")
 
 
-def redraw_report(reports: Path, storage: str | None, study: str, out: Path | None) -> Path:
+def redraw_report(
+    reports: Path, storage: str | None, study: str, out: Path | None, repeat: int | None = None
+) -> Path:
     """Write tables and report from the ledger again; the report's path."""
     from torchstudy.execution.outputs import write_tables
     from torchstudy.report.page import write_report
 
     with _uncollected():
         with reading(reports, storage) as opened:
-            ledger, state = find_study(opened, reports, study)
+            ledger, state = find_study(opened, reports, study, repeat)
             folder = reports / state.name
             with writing(folder):
                 write_tables(ledger, state, folder)

@@ -33,6 +33,10 @@ Storage = Annotated[
     str | None,
     typer.Option(help="The ledger's database URL.  [default: sqlite:///REPORTS/studies.sqlite]"),
 ]
+Repeat = Annotated[
+    int | None,
+    typer.Option(metavar="K", help="Which search, of a study with several.  [default: the first]"),
+]
 Family = Annotated[str | None, typer.Option(help="One family only.")]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from torchstudy.cli.app import Family, Reports, Storage, StudyArgument, app, handled
+from torchstudy.cli.app import Family, Repeat, Reports, Storage, StudyArgument, app, handled
 
 
 @app.command()
@@ -20,10 +20,13 @@ def export(
             "--refit", help="Train the configuration again first, on train, valid and select."
         ),
     ] = False,
+    repeat: Repeat = None,
     reports: Reports = Path("reports"),
     storage: Storage = None,
 ) -> None:
     """The best model, or a family's, in formats for use elsewhere, each verified, with a card."""
     from torchstudy.exporting import export_and_show
 
-    export_and_show(study, to, family=family, refit=refit, reports=reports, storage=storage)
+    export_and_show(
+        study, to, family=family, refit=refit, repeat=repeat, reports=reports, storage=storage
+    )

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from torchstudy.cli.app import ENDED_BADLY, Family, Reports, Storage, StudyArgument, app, handled
+from torchstudy.cli.app import (
+    ENDED_BADLY,
+    Family,
+    Repeat,
+    Reports,
+    Storage,
+    StudyArgument,
+    app,
+    handled,
+)
 from torchstudy.usage import format_of, one_of
 from torchstudy.visible import visible
 
@@ -14,6 +23,7 @@ from torchstudy.visible import visible
 @handled
 def status(
     study: Annotated[str | None, typer.Argument(metavar="[STUDY]")] = None,
+    repeat: Repeat = None,
     reports: Reports = Path("reports"),
     storage: Storage = None,
     watch: Annotated[
@@ -29,9 +39,9 @@ def status(
 
     pause = pause_of(watch, every)
     if pause is None:
-        print(status_text(reports, storage, study))
+        print(status_text(reports, storage, study, repeat))
     else:
-        follow(lambda: status_text(reports, storage, study), pause)
+        follow(lambda: status_text(reports, storage, study, repeat), pause)
 
 
 @app.command()
@@ -51,20 +61,23 @@ def table(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write to this file.")] = None,
+    repeat: Repeat = None,
     reports: Reports = Path("reports"),
     storage: Storage = None,
 ) -> None:
     """The trials, epochs, confirmations, proposals, trade-offs or repeats of a study as a table."""
     from torchstudy.execution.outputs import TABLES
-    from torchstudy.printing import print_frame, write_out
-    from torchstudy.stored import writing
+    from torchstudy.printing import print_frame, print_text, write_out
+    from torchstudy.stored import search_words, writing
     from torchstudy.tabulating import exported, study_table
 
     one_of("what", what, TABLES)
     chosen = format_of(format, out)
-    found = study_table(reports, storage, study, what)
+    found = study_table(reports, storage, study, what, repeat)
     if chosen == "table":
         print_frame(found)
+        if what != "repeats" and (which := search_words(reports, storage, study, repeat)):
+            print_text(which)
     elif out is None:
         write_out(exported(found, chosen).decode())
     else:
@@ -80,6 +93,7 @@ def best(
     study: StudyArgument,
     family: Family = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    repeat: Repeat = None,
     reports: Reports = Path("reports"),
     storage: Storage = None,
 ) -> None:
@@ -87,11 +101,14 @@ def best(
     import json
 
     from torchstudy.overview import best_models
+    from torchstudy.stored import search_words
 
-    found = best_models(reports, storage, study, family)
+    found = best_models(reports, storage, study, family, repeat)
     if as_json:
         print(json.dumps(found, indent=2))
         return
+    if which := search_words(reports, storage, study, repeat):
+        print(visible(which))
     for entry in found:
         scores = ", ".join(f"{name} {value}" for name, value in entry["scores"].items())
         print(visible(f"{entry['family']} #{entry['trial']}: {scores}"))
@@ -116,6 +133,7 @@ def replay(
         bool, typer.Option("--keep", help="Write the comparison to the study's folder, too.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    repeat: Repeat = None,
     reports: Reports = Path("reports"),
     storage: Storage = None,
 ) -> None:
@@ -130,6 +148,7 @@ def replay(
         purpose=purpose,
         as_json=as_json,
         keep=keep,
+        repeat=repeat,
         reports=reports,
         storage=storage,
     )
@@ -142,13 +161,14 @@ def replay(
 def report(
     study: StudyArgument,
     out: Annotated[Path | None, typer.Option(help="Write to this file.")] = None,
+    repeat: Repeat = None,
     reports: Reports = Path("reports"),
     storage: Storage = None,
 ) -> None:
     """Draw the report again from what the run left, also while it goes on."""
     from torchstudy.tabulating import redraw_report
 
-    print(visible(str(redraw_report(reports, storage, study, out))))
+    print(visible(str(redraw_report(reports, storage, study, out, repeat))))
 
 
 @app.command()

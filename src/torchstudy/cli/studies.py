@@ -5,6 +5,8 @@ from pathlib import Path
 from torchstudy.cli.app import Family, Reports, Storage, StudyArgument, app, handled
 from torchstudy.visible import visible
 
+STUDY_HEADER = ["study", "state", "searches", "trials", "best", "about"]
+
 
 @app.command("list")
 @handled
@@ -15,7 +17,7 @@ def list_studies(reports: Reports = Path("reports"), storage: Storage = None) ->
 
     lines = study_lines(reports, storage)
     if lines:
-        print_table("", ["study", "state", "trials", "best", "about"], lines)
+        print_table("", STUDY_HEADER, lines)
     else:
         print(visible(f"no studies: ./studies has no file, and {reports} no results"))
 
