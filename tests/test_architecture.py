@@ -56,6 +56,7 @@ FLOORS: list[list[str]] = [
         "execution.changes",
         "execution.schema",
         "execution.rows",
+        "execution.attempts",
         "execution.leaves",
         "execution.rescue",
         "execution.integrity",
@@ -100,6 +101,7 @@ ROOMS = {
     "sqlalchemy": (
         "execution.schema",
         "execution.rows",
+        "execution.attempts",
         "execution.rescue",
         "execution.integrity",
         "execution.redaction",

@@ -15,6 +15,7 @@ from torchstudy.repeats import repeat_of, repeat_title, repeat_words
 from torchstudy.stored import described_studies, find_study, reading
 
 NONE = "-"
+BEFORE_ERRORS = ("Traceback ", " ")  # how the other lines of a traceback begin
 
 
 def study_lines(reports: Path, storage: str | None) -> list[list[str]]:
@@ -144,7 +145,7 @@ def _first_line(path: Path) -> str:
 
 def _state(state: StudyState) -> str:
     if state.owner is None:
-        return state.state
+        return "stopped on an error" if state.error else state.state
     return "interrupted" if state.owner.is_gone else "running"
 
 
@@ -190,7 +191,14 @@ def _status(ledger: Ledger, state: StudyState, begun: int) -> tuple[str, list[li
     name, number = repeat_of(state.name)
     repeats = max(begun, budget.get("repeats", 1))
     place = repeat_words(begun, repeats) if number == 1 else ""
-    return f"{repeat_title(name, number)}: {_state(state)}{place}{_whereabouts(state)}", lines
+    why = f": {_brief(state.error)}" if state.error and state.owner is None else ""
+    return f"{repeat_title(name, number)}: {_state(state)}{place}{_whereabouts(state)}{why}", lines
+
+
+def _brief(error: str) -> str:
+    """An error on one line, without the lines of a traceback that only lead to it."""
+    kept = [line for line in error.splitlines() if line and not line.startswith(BEFORE_ERRORS)]
+    return "; ".join(kept).replace(":; ", ": ")
 
 
 def _under_way(trainings: Sequence[Training], epochs: Mapping[TrainingKey, int], last: int) -> str:

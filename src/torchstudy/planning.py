@@ -12,6 +12,7 @@ from torchstudy.execution.forecast import Forecast, disk_needed, forecast
 from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.preconditions import ExecutorName, num_workers_of
 from torchstudy.execution.repeats_table import searches_of
+from torchstudy.execution.retrying import way_on
 from torchstudy.execution.room import checked_disk
 from torchstudy.execution.schedule import Schedule
 from torchstudy.execution.watching import counted, notes
@@ -40,7 +41,10 @@ def plan_lines(
     with reading(reports, storage) as stored:
         names = [family.__name__ for family in active]
         ledger = stored or Ledger("sqlite://")
-        begun = len(searches_of(ledger, study.name))
+        said = [
+            kept_words(study.repeats, len(searches_of(ledger, study.name))),
+            way_on(ledger, study.name, reports / study.name, names),
+        ]
         searches = [study.repeat(number + 1) for number in range(study.repeats)]
         schedules = [
             Schedule(
@@ -78,8 +82,7 @@ def plan_lines(
     sizes = ", ".join(f"{name} {len(rows)}" for name, rows in data.splits.items())
     repeats = f", {counted(study.repeats, 'repeat')}" if study.repeats > 1 else ""
     title = f"{study.name}: {data.spec.source}, {sizes}{repeats}"
-    kept = kept_words(study.repeats, begun)
-    footer = [*([kept] if kept else []), *notes(study, data), _footer(seconds, num_workers)]
+    footer = [*filter(None, said), *notes(study, data), _footer(seconds, num_workers)]
     if seconds:
         footer.append(_disk_line(*disk_needed(study, forecasts, num_workers), most_disk))
     return title, lines, "\n".join(footer)

@@ -198,6 +198,22 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What had become of a training before it began again: it crashed, and its cause was mended."""
+
+    number: int  # the last of the attempts that it took
+    status: Status
+    reason: str
+    seconds: float
+    started: str
+    finished: str
+    worker: str
+    environment: str
+    losses: int
+    epochs: tuple[Epoch, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """One training as the ledger holds it: a trial with a seed, its standing and its numbers."""
 
@@ -220,6 +236,7 @@ class Training:
     tested: str = ""  # when the test split was last read for it, UTC, ISO 8601
     tested_by: str = ""
     readings: int = 0  # of the test split
+    earlier: tuple[Attempt, ...] = ()  # that crashed, before it began again
 
     @property
     def key(self) -> TrainingKey:

@@ -105,6 +105,25 @@ REPEAT_COLUMNS: dict[str, str] = {
 trial in the search, `select_<objective>` and `test_<objective>`, the means over `seeds` fresh
 trainings, and `select_deviation` and `test_deviation`, the standard deviations between those."""
 
+ATTEMPT_COLUMNS: dict[str, str] = {
+    "study": "string",
+    "family": "string",
+    "trial": "Int64",
+    "seed": "Int64",
+    "purpose": "string",
+    "attempt": "Int64",
+    "status": "string",
+    "reason": "string",
+    "epochs": "Int64",
+    "seconds": "float64",
+    "started": "datetime64[us, UTC]",
+    "finished": "datetime64[us, UTC]",
+    "worker": "string",
+    "environment": "string",
+}
+"""`attempts`: what had become of trainings that crashed and were trained again: one row each time,
+`attempt` counting from 1 how often a worker took it up. Trials and confirmations have the last."""
+
 EXAMPLE_COLUMNS: dict[str, str] = {
     "study": "string",
     "family": "string",

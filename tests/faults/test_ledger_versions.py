@@ -109,7 +109,7 @@ def test_a_ledger_of_a_later_version_is_refused(tmp_path: Path, read_only: bool)
     url = new_url("sqlite", tmp_path)
     Ledger(url).close()
     write(url, "UPDATE format SET version = 99")
-    expected = r"was written by a later version of torchstudy \(format 99, this version knows 4\)"
+    expected = r"was written by a later version of torchstudy \(format 99, this version knows 5\)"
     with pytest.raises(StorageError, match=expected):
         Ledger(url, read_only=read_only)
 

@@ -99,6 +99,9 @@ def _diagnosed(curves: Curves, status: str, reason: str) -> Diagnosis | None:
         if UNTRAINED in said:
             return Diagnosis(name="broken", sentence=f"{said}: {UNBUILT}")
         return Diagnosis(name="exploding", sentence=f"{said}: {CALMER}")
+    if status == Status.CRASHED.value:
+        said = reason.strip().rpartition("\n")[2] or "it crashed"
+        return Diagnosis(name=CRASHED, sentence=f"{said}: {MENDED}")
     current = _current_phase(curves)
     for name, examine in EXAMINATIONS.items():
         if name in AT_THE_END and status != Status.COMPLETED.value:
@@ -287,6 +290,8 @@ def _overfitting(curves: Curves) -> str | None:
     )
 
 
+CRASHED = "crashed"
+MENDED = "once the cause is mended, optimize run with --retry-crashed trains it again"
 CALMER = "try a smaller learning rate or gradient clipping"
 UNBUILT = (
     "no learning rate did that: look at that part of the network, its initial weights and loss"

@@ -51,7 +51,8 @@ def table(
     what: Annotated[
         str,
         typer.Option(
-            metavar="trials|epochs|confirmation|proposals|front|repeats", help="Which table."
+            metavar="trials|epochs|confirmation|proposals|front|repeats|attempts",
+            help="Which table.",
         ),
     ] = "trials",
     format: Annotated[

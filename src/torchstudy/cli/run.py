@@ -33,6 +33,10 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Delete the study's earlier results first.")
     ] = False,
+    retry_crashed: Annotated[
+        bool,
+        typer.Option("--retry-crashed", help="Train again what crashed, once that is mended."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run and how long; train nothing.")
     ] = False,
@@ -117,6 +121,7 @@ def run(
                 bounds = {"memory": memory, "stall": stall, "disk": disk}
                 run_options = {**options, **bounds, "fresh": fresh, "profile": profile}
                 run_options |= {"warm_start": not no_warm_start, "watch": watch}
+                run_options["retry_crashed"] = retry_crashed
                 is_usable &= run_and_show(study, run_options, quiet=quiet)
     if not is_usable:
         raise typer.Exit(ENDED_BADLY)

@@ -54,14 +54,14 @@ class Claims:
         self._held[study] = holder, self._beating(study, holder)
         return is_finished
 
-    def release(self, study: str, state: str) -> None:
+    def release(self, study: str, state: str, error: str) -> None:
         """Let go of `study`, unless another run has taken it; what still runs becomes paused."""
         holder, _ = self._held.get(study, ("", None))
         self._fall_silent(study)
         with self._database.writing() as connection:
             row = study_row(connection, study, locks=True)
             if row is not None and (not holder or row.owner == holder):
-                change_study(connection, study, owner="", state=state)
+                change_study(connection, study, owner="", state=state, error=error)
                 pause_orphans(connection, study)
 
     def watched(self, study: str, tell: Callable[[str], None]) -> str:
@@ -101,7 +101,7 @@ class Claims:
         self, study: str, declaration: Mapping[str, object], holder: str, silent: str
     ) -> bool:
         text = json.dumps(declaration, sort_keys=True)
-        own = {"owner": holder, "claimed": now(), "seen": now(), "state": "running"}
+        own = {"owner": holder, "claimed": now(), "seen": now(), "state": "running", "error": ""}
         with self._database.writing() as connection:
             row = study_row(connection, study, locks=True)
             if row is None:

@@ -152,7 +152,10 @@ class Inquiry:
         """Whether the next decision can be made now, or has to wait for results."""
         if not self.has_time(family):
             return not self._is_training(family)
-        if self._is_closing(family):
+        is_closing = self._is_closing(family)
+        if self._is_catching_up(family) and (is_closing or not self._is_early(family)):
+            return False
+        if is_closing:
             num_ended = self.legs.count(family) - num_unended
             is_worth_it = self._pointless.get(family) != num_ended
             return num_unended < self.num_workers and is_worth_it
@@ -166,6 +169,12 @@ class Inquiry:
         waits = {leg.decision.number for leg in unended}
         seen = legs if is_closing else legs[:-1]
         return [leg for leg in seen if leg.decision.number not in waits]
+
+    def _is_catching_up(self, family: str) -> bool:
+        """Whether a crashed trial that began again is not yet where it was to get, unless last."""
+        last = self.legs.count(family) - 1
+        begun = ((leg, self.legs.training(leg)) for leg in self.legs.unended(family))
+        return any(t is not None and t.earlier and leg.decision.number < last for leg, t in begun)
 
     def _is_training(self, family: str) -> bool:
         """Whether a training has begun that is not at its end and does not wait at a rung."""

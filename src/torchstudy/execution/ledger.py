@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 
 from torchstudy.execution import schema
+from torchstudy.execution.attempts import set_back
 from torchstudy.execution.claims import Claims
 from torchstudy.execution.database import Database, now, open_database
 from torchstudy.execution.holding import change_study, holder_of, refuse_if_held, study_row
@@ -44,6 +45,7 @@ class StudyState:
     owner: Owner | None
     claimed: str
     seen: str = ""  # the holder's last sign of life, UTC
+    error: str = ""  # that the last run stopped on; empty if it was interrupted, or is not over
 
 
 class Ledger:
@@ -92,9 +94,12 @@ class Ledger:
         """
         return self._claims.take(study, declaration, tell)
 
-    def release(self, study: str, state: str) -> None:
-        """Let go of `study`, leaving it `finished` or `interrupted`, unless another took it."""
-        self._claims.release(study, state)
+    def release(self, study: str, state: str, error: str = "") -> None:
+        """Let go of `study`, leaving it `finished` or `interrupted`, unless another took it.
+
+        `error` is what the run stopped on.
+        """
+        self._claims.release(study, state, storable(error))
 
     def forget(self, study: str, *, tell: Callable[[str], None] = lambda text: None) -> None:
         """Remove all of `study` and its repeats; raises StudyClaimed if a living process holds it.
@@ -128,6 +133,7 @@ class Ledger:
                 owner=holder_of(row),
                 claimed=row.claimed,
                 seen=row.seen,
+                error=row.error,
             )
             for row in rows
         ]
@@ -186,6 +192,7 @@ class Ledger:
                     "status": Status.RUNNING,
                     "attempt": row.attempt + 1,
                     "worker": worker,
+                    "started": row.started or now(),
                     "environment": with_environment(row.environment, environment),
                 }
                 connection.execute(CHANGE_TRAINING, {**named(study, key), **change})
@@ -211,6 +218,11 @@ class Ledger:
                 )
             )
             return 1
+
+    def retry(self, study: str, keys: Sequence[TrainingKey]) -> None:
+        """Have crashed trainings begin again, keeping what became of them: `Training.earlier`."""
+        with self._claims.changing(study) as connection:
+            set_back(connection, study, keys)
 
     def add_epoch(self, study: str, key: TrainingKey, attempt: int, epoch: Epoch) -> bool:
         """Record an epoch; False if it is known already or comes from an attempt given up."""
@@ -297,16 +309,6 @@ class Ledger:
         """One training, which must be there."""
         with self.database.reading() as connection:
             return as_training(connection.execute(JOINED_TRAINING, named(study, key)).one())
-
-    def running(self, study: str) -> list[TrainingKey]:
-        """The trainings that are under way."""
-        column = schema.trainings.c
-        query = select(column.family, column.number, column.seed).where(
-            column.study == study, column.status == Status.RUNNING
-        )
-        with self.database.reading() as connection:
-            rows = connection.execute(query).all()
-        return [key_of(row) for row in rows]
 
     def last_epochs(self, study: str) -> dict[TrainingKey, int]:
         """The last recorded epoch of each training that is not at its end."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from torchstudy.analysis.diagnosis import KEYS, diagnose, diagnoses
 from torchstudy.analysis.front import front_table
 from torchstudy.analysis.tables import frame, write_table
+from torchstudy.execution.attempts_table import attempt_rows
 from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.epochs import epoch_table
 from torchstudy.execution.examples import write_examples
@@ -33,6 +34,7 @@ from torchstudy.records import (
     objectives_in,
 )
 from torchstudy.schemas import (
+    ATTEMPT_COLUMNS,
     CONFIRMATION_COLUMNS,
     PROPOSAL_COLUMNS,
     READING_COLUMNS,
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, object]
 ALWAYS = ("trials", "epochs", "confirmation", "proposals")
-TABLES = (*ALWAYS, "front", "repeats")
+TABLES = (*ALWAYS, "front", "repeats", "attempts")
 
 
 def training_folder(folder: Path, key: TrainingKey) -> Path:
@@ -81,6 +83,8 @@ def tables(
         confirmed = _ordered(ledger, state, "confirmation")
         confirmations = list(_confirmation_rows(state.name, confirmed, objective, bounds))
         found["confirmation"] = frame(confirmations, CONFIRMATION_COLUMNS)
+    if "attempts" in names:
+        found["attempts"] = frame(list(attempt_rows(ledger, state.name)), ATTEMPT_COLUMNS)
     if "repeats" in names:
         found["repeats"] = frame(list(repeat_rows(ledger, state.name)), REPEAT_COLUMNS)
     return found
@@ -97,11 +101,13 @@ def _ordered(ledger: Ledger, state: StudyState, purpose: Purpose) -> list[Traini
 def write_tables(ledger: Ledger, state: StudyState, folder: Path) -> None:
     """Write the tables as Parquet and CSV, examples, and last `study.json`.
 
-    The front is one of several objectives, and repeats are those of several searches.
+    The front is one of several objectives, repeats are those of several searches, and attempts
+    those of trainings that crashed and began again.
     """
+    again = ["attempts"] if any(attempt_rows(ledger, state.name)) else []
     front = ["front"] if len(objectives_in(state.summary)) > 1 else []
     repeats = ["repeats"] if len(searches_of(ledger, state.name)) > 1 else []
-    found = tables(ledger, state, [*ALWAYS, *front, *repeats])
+    found = tables(ledger, state, [*ALWAYS, *front, *repeats, *again])
     for name, table in found.items():
         write_table(table, folder / name)
         failpoint("amid-tables")

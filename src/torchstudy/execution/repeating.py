@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from torchstudy.errors import CannotWrite, InterruptedAtOnce, RunError
+from torchstudy.errors import CannotWrite, Interrupted, InterruptedAtOnce, RunError
 from torchstudy.execution import finishing
 from torchstudy.execution.earlier import first_beginnings
 from torchstudy.execution.ledger import Ledger
@@ -30,13 +30,18 @@ def held(ledger: Ledger, study: Study, fingerprint: str, watcher: Watcher) -> It
     declaration = {**study.describe(), "fingerprint": fingerprint}
     has_news = not ledger.claim(study.name, declaration, tell=watcher.note)
     failpoint("after-claim")
-    state = "interrupted"
+    state, stopped_on = "interrupted", ""
     try:
         yield has_news
         state = "finished"
+    except Interrupted:
+        raise
+    except Exception as error:
+        stopped_on = str(error) or type(error).__name__
+        raise
     finally:
         failpoint("before-release")
-        ledger.release(study.name, state)
+        ledger.release(study.name, state, stopped_on)
 
 
 def all_counted(ledger: Ledger, study: Study, watcher: Watcher) -> Study:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Table, bindparam, exists, func, insert, or_, select
 
 from torchstudy.execution import schema
-from torchstudy.records import Decision, Status, Training, TrainingKey, Trial
+from torchstudy.records import Attempt, Decision, Epoch, Status, Training, TrainingKey, Trial
 from torchstudy.repeats import repeat_prefix
 
 KEY = ("study", "family", "number", "seed")
@@ -153,4 +153,10 @@ def as_training(row: Row[Any]) -> Training:
         tested=row.tested,
         tested_by=row.tested_by,
         readings=num_readings(row),
+        earlier=tuple(_as_attempt(found) for found in json.loads(row.earlier)),
     )
+
+
+def _as_attempt(found: dict[str, Any]) -> Attempt:
+    told = tuple(Epoch(**each) for each in found["epochs"])
+    return Attempt(**{**found, "status": Status(found["status"]), "epochs": told})

@@ -21,6 +21,7 @@ from torchstudy.execution.repeating import (
     go_on_with_repeats,
     held,
 )
+from torchstudy.execution.retrying import check_retry, retry, way_on
 from torchstudy.execution.room import checked_disk
 from torchstudy.execution.session import Session
 from torchstudy.execution.watchdog import Patience
@@ -49,6 +50,7 @@ def run(
     disk: float | None = None,
     warm_start: bool = True,
     watch: bool = False,
+    retry_crashed: bool = False,
 ) -> Results:
     """Run a study to the end of its budget, or go on where it stopped; return its tables.
 
@@ -69,12 +71,15 @@ def run(
         disk: gigabytes for checkpoints, 20 by default. Where they are more, trainings that wait
             lose theirs, the least promising first, and then the run stops.
         warm_start: begin each family with what earlier studies in the same ledger found best.
+        retry_crashed: train again what crashed, now that the cause is mended; its earlier attempts
+            are kept (the table `attempts`).
         watch: redraw tables and report as results come in, in at most a twentieth of the time.
 
     Raises StudyError for data or configurations that cannot work, StudyClaimed and StudyChanged
     for a study held by another run or changed since, Interrupted after a signal, CannotWrite or
     another RunError where the disk is full or must not be written.
     """
+    check_retry(retry_crashed, fresh)
     watching = watcher or (Silent() if quiet else PlainLines())
     num_workers = num_workers_of(workers, executor)
     most_memory, patience = checked_memory(memory), Patience.of(stall)
@@ -107,6 +112,10 @@ def run(
             summary = finishing.summary(search, data, num_workers) | environment.added_to(stored)
             if (warning := environment.warning(stored)) and place == folder:
                 watching.note(warning)
+            names = active or [family.__name__ for family in study.families]
+            look_after = retry if retry_crashed else way_on
+            if said := look_after(ledger, search.name, place, names):
+                watching.note(said)
             return Session(
                 study=search,
                 data=data,
@@ -116,8 +125,8 @@ def run(
                 executor=executor,
                 watcher=watching,
                 limits=limits,
-                families=active or [family.__name__ for family in study.families],
-                has_news=has_news,
+                families=names,
+                has_news=has_news or retry_crashed,
                 timesheet=Timesheet(ledger, search.name, summary),
                 devices=devices,
                 is_profiled=profile,

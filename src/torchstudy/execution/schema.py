@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, Float, ForeignKeyConstraint, Integer, MetaData, String, Table, Text
 
-FORMAT = 4  # grows with every change to the tables: upgrading.py
+FORMAT = 5  # grows with every change to the tables: upgrading.py
 
 metadata = MetaData()
 
@@ -16,6 +16,7 @@ studies = Table(
     Column("owner", Text, nullable=False),  # JSON, empty when nobody holds the study
     Column("claimed", String(40), nullable=False),
     Column("seen", String(40), nullable=False, server_default=""),  # its holder's last sign of life
+    Column("error", Text, nullable=False, server_default=""),  # that its last run stopped on
 )
 
 trials = Table(
@@ -54,6 +55,7 @@ trainings = Table(
     Column("environment", Text, nullable=False, server_default=""),  # ids joined with "+"
     Column("readings", Integer, nullable=False, server_default="0"),  # of the test split
     Column("tested_by", String(300), nullable=False, server_default=""),  # the process that did
+    Column("earlier", Text, nullable=False, server_default="[]"),  # JSON of records.Attempt
     ForeignKeyConstraint(
         ["study", "family", "number"], ["trials.study", "trials.family", "trials.number"]
     ),

@@ -289,7 +289,7 @@ class Session:
         if len(ended) >= SAME_ERRORS and len(endings) == 1 and ended[0].status is Status.CRASHED:
             raise RunError(
                 f"the first {len(ended)} trials of {family} crashed alike:\n"
-                f"{ended[0].reason.rstrip()}\nonce that is mended, --fresh begins the study again"
+                f"{ended[0].reason.rstrip()}\nonce it is mended, --retry-crashed trains them again"
             )
 
     def _stop_the_rest(self) -> None:

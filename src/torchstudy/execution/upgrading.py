@@ -1,9 +1,9 @@
 """How ledgers of other versions are met: earlier ones get what they lack, later ones are refused.
 
 Format 1 had no table `format`; format 2 added it, `trainings.losses`, `trainings.environment` and
-`studies.seen`, format 3 `trials.decisions`, format 4 `trainings.readings` and `tested_by`. Every
-new column has a default, so that a program of an earlier version can go on writing to a ledger that
-has been brought up to date.
+`studies.seen`, format 3 `trials.decisions`, format 4 `trainings.readings` and `tested_by`, format 5
+`trainings.earlier` and `studies.error`. Every new column has a default, so that a program of an
+earlier version can go on writing to a ledger that has been brought up to date.
 """
 
 from typing import Any

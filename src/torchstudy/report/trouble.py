@@ -4,8 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from torchstudy.analysis.diagnosis import diagnoses
+from torchstudy.analysis.diagnosis import CRASHED, diagnoses
 from torchstudy.analysis.failures import failure_reasons, outcome_counts
+from torchstudy.records import Status
 from torchstudy.report import figures, sentences
 from torchstudy.report.formats import called, capital, counted, shortened
 from torchstudy.report.looks import status_words
@@ -28,7 +29,7 @@ def failures(story: Story) -> Content:
             for row in counts.to_dict("records")
         ],
     )
-    said = [sentences.failed(story), sentences.failed_fresh(story)]
+    said = [sentences.failed(story), sentences.failed_fresh(story), _way_on(story)]
     context = {
         "sentences": [one for one in said if one],
         "reasons": _reasons(story),
@@ -36,6 +37,18 @@ def failures(story: Story) -> Content:
         "health": _health(story),
     }
     return Content(context=context, figures=drawn)
+
+
+def _way_on(story: Story) -> str:
+    """How what crashed is trained again; empty where nothing did."""
+    ended = pd.concat([story.trials["status"], story.results.confirmation["status"]])
+    if not ended.eq(Status.CRASHED.value).any():
+        return ""
+    study = called(str(story.results.summary["study"]))
+    return (
+        f'Once the cause is mended, "optimize run {study} --retry-crashed" trains what crashed '
+        "again."
+    )
 
 
 def _reasons(story: Story) -> list[dict[str, Any]]:
@@ -57,6 +70,7 @@ def _reasons(story: Story) -> list[dict[str, Any]]:
 def _health(story: Story) -> dict[str, Any]:
     """What ails the trainings, one entry per ailment and remedy, the most frequent first."""
     found = diagnoses(story.trials, story.results.epochs)
+    found = found[found["name"] != CRASHED]  # those are among the reasons of failures
     trained = _trainings(story)
     total = sum(trained.values())
     if not total:
