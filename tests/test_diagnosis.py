@@ -362,6 +362,16 @@ def test_a_diverged_training_needs_no_rows() -> None:
     )
 
 
+def test_a_crash_is_told_by_its_last_line_with_the_way_on() -> None:
+    found = diagnose([], status="crashed", reason="Traceback\n  line 1\nValueError: no\n")
+    assert found == Diagnosis(
+        name="crashed",
+        sentence="ValueError: no: once the cause is mended, optimize run with --retry-crashed "
+        "trains it again",
+    )
+    assert diagnose([], status="crashed").sentence.startswith("it crashed: once")  # type: ignore[union-attr]
+
+
 def test_nothing_measured_is_nothing_wrong() -> None:
     assert examined(pd.DataFrame()) is None
     assert examined(pd.DataFrame({"epoch": [1, 2], "valid_mse": [0.5, 0.4]})) is None

@@ -338,7 +338,15 @@ def test_cards_show_gain_and_changes_against_the_recipe(html: str) -> None:
 def test_failures_are_counted_and_placed(html: str) -> None:
     text = Reader(html).text
     assert "13 of 60 trials failed: 11 diverged and 2 crashed." in text
+    way_on = 'Once the cause is mended, "optimize run digits --retry-crashed" trains what crashed'
+    assert way_on in text
     assert "learning_rate is higher where this happened: median 0.06881 in 5 trials" in text
+
+
+def test_where_nothing_crashed_nothing_is_to_be_trained_again(results: Results) -> None:
+    status = results.trials["status"].replace("crashed", "diverged")
+    sound = replace(results, trials=results.trials.assign(status=status))
+    assert "--retry-crashed" not in render(sound)
 
 
 def test_ailments_are_grouped_by_their_remedy(results: Results, html: str) -> None:

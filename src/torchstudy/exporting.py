@@ -112,8 +112,9 @@ def export_and_show(reference: str, to: Path, **options: Any) -> None:
     def say(row: Epoch) -> None:
         print(f"epoch {row.epoch}: train loss {row.train_loss:.6g}", flush=True)
 
-    found = export_model(reference, to, on_epoch=say, **options)
-    where = Path(options["reports"]), options["storage"], _declaration(reference)[0]
+    name, declared = _declaration(reference)
+    found = export_model(declared or name, to, on_epoch=say, **options)
+    where = Path(options["reports"]), options["storage"], name
     if which := search_words(*where, options["repeat"]):
         print_text(which)
     print_text(f"{found.family} #{found.trial}: {found.folder}")
