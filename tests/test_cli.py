@@ -305,7 +305,7 @@ def test_list_shows_every_study_without_executing_one(finished_study: Path, tmp_
         (finished_study / "studies" / "later.py").unlink()
     assert lines[0].split() == ["study", "state", "searches", "trials", "best", "about"]
     assert lines[2].split(maxsplit=3) == ["later", "not", "run", "Stripes that can be told apart."]
-    assert lines[3].startswith("tiny    finished   2        valid accuracy 0.")
+    assert lines[3].startswith("tiny    finished   1          2        valid accuracy 0.")
 
 
 def test_space_shows_each_hyperparameter(finished_study: Path) -> None:

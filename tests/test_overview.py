@@ -68,8 +68,8 @@ def test_a_study_file_that_cannot_be_read_is_listed_as_such(
     write_study(tmp_path, "broken", "study = Study(")
     write_study(tmp_path, "fine")
     assert study_lines(Path("reports"), None) == [
-        ["broken", "not run", "", "", "(the file cannot be read)"],
-        ["fine", "not run", "", "", "Stripes that can be told apart."],
+        ["broken", "not run", "", "", "", "(the file cannot be read)"],
+        ["fine", "not run", "", "", "", "Stripes that can be told apart."],
     ]
 
 
