@@ -12,9 +12,18 @@ from torchstudy.records import TrainingKey
 
 
 def write_records(
-    folder: Path, *, has_answers: bool = True, captions: tuple[str, ...] = (), side: int = 12
+    folder: Path,
+    *,
+    has_answers: bool = True,
+    captions: tuple[str, ...] = (),
+    side: int = 12,
+    columns: tuple[str, ...] = (),
+    blind: tuple[str, ...] = (),
 ) -> None:
-    """Add to a study's folder what its trials made of eight images, and the table of it all."""
+    """Add to a study's folder what its trials made of eight images, and the table of it all.
+
+    With `columns` the images belong to the rows of a table; `blind` families saw only those.
+    """
     generator = np.random.default_rng(0)
     results = read_results(folder)
     classes = list(results.summary["data"]["classes"])
@@ -22,9 +31,15 @@ def write_records(
     images = generator.integers(0, 256, (COUNT, 1, side, side), dtype=np.uint8)
     names = np.array([f"{place}.png" for place in range(COUNT)])
     shown: Arrays = {"item": np.arange(COUNT), "name": names, "target": targets, "images": images}
+    if columns:
+        shown["columns"] = np.array(columns)
+        shown["cells"] = np.array(
+            [[f"{n}.{at}" for n in range(len(columns))] for at in range(COUNT)]
+        )
     write_arrays(folder / "evidence" / "examples.npz", shown)
     for trial in results.trials.to_dict("records"):
         record: Arrays = {"epoch": np.array(1), "epochs": np.array(1)}
+        record["sees_images"] = np.array(trial["family"] not in blind)
         if has_answers and classes:
             record["predicted"] = generator.integers(0, len(classes), COUNT)
             record["confidence"] = generator.uniform(0.3, 1, COUNT).astype(np.float32)

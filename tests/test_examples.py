@@ -13,12 +13,13 @@ import torch
 from pandas.testing import assert_frame_equal
 from tests.example_records import write_records
 from tests.report_data import Made, write_study
+from tests.tables import from_csv, homes_csv
 from tests.training_jobs import job_for, run_job, steady
 
 from torchstudy import CNN, MLP, Float, Study, run
 from torchstudy.analysis.examples import read_examples
 from torchstudy.arrays import read_arrays
-from torchstudy.data.dataset import ImageData
+from torchstudy.data.dataset import ImageData, prepare
 from torchstudy.errors import Interrupted, StudyError
 from torchstudy.execution import exhibits
 from torchstudy.execution import job as jobs
@@ -101,7 +102,8 @@ def test_a_record_has_what_the_family_is_for(
     assert outcome.status is Status.COMPLETED, outcome.reason
     record = read_arrays(record_path(job.folder))
     assert record is not None
-    assert record.keys() == names | {"epoch", "epochs"}
+    assert record.keys() == names | {"epoch", "epochs", "sees_images"}
+    assert record["sees_images"]
     assert (int(record["epoch"]), int(record["epochs"])) == (1, 1)
     for name in names:
         assert len(record[name]) == COUNT
@@ -197,6 +199,33 @@ def test_the_items_are_written_once_with_their_first_view(
     path.unlink()
     write_shown(tmp_path, viewed)
     assert np.array_equal((read_arrays(path) or {})["images"], pixels)
+
+
+@pytest.mark.parametrize(("cls", "sees"), [(MLP, False), (CNN, True)])
+def test_a_record_says_whether_the_pictures_of_a_table_were_looked_at(
+    tmp_path: Path, cls: type[Family], sees: bool
+) -> None:
+    data = prepare(from_csv(homes_csv(tmp_path / "homes", views=1), target="town"), seed=0)
+    job = _searched(job_for(cls, data, tmp_path / "0-5", epochs=1))
+    run_job(job)
+    record = read_arrays(record_path(job.folder))
+    assert record
+    assert bool(record["sees_images"]) is sees
+
+
+def test_items_of_a_table_come_with_their_rows_as_they_were_written(tmp_path: Path) -> None:
+    path = homes_csv(tmp_path / "homes", views=1)
+    given = pd.read_csv(path)
+    given.loc[given.index % 2 == 0, "area"] = float("nan")
+    given.to_csv(path, index=False)
+    write_shown(tmp_path, prepare(from_csv(path), seed=0))
+    shown = read_arrays(tmp_path / "evidence" / "examples.npz")
+    assert shown
+    assert shown["columns"].tolist() == ["area", "town"]
+    for name, cells in zip(shown["name"], shown["cells"].tolist(), strict=True):
+        row = given.iloc[int(str(name).removeprefix("row ")) - 1]
+        area = "" if np.isnan(row["area"]) else f"{row['area']:g}"
+        assert cells == [area, row["town"]]
 
 
 @pytest.fixture

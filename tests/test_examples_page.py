@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from tests.example_records import write_records
@@ -59,6 +60,65 @@ def test_numbers_have_four_digits(tmp_path: Path) -> None:
     assert values == [float(f"{value:.4g}") for value in values]
     assert found["items"][0]["target"] == pytest.approx(values[0], abs=0.5)
     assert found["about"].startswith("The same 8 validation items")
+
+
+def test_of_a_logarithm_people_see_what_is_meant_by_it(tmp_path: Path) -> None:
+    write_records(write_kind(tmp_path, "regression", trials=3))
+    logs = _shown(read_results(tmp_path))
+    assert logs["target"] == "log price"  # of results of earlier versions nothing is known
+    summary = json.loads((tmp_path / "study.json").read_text())
+    summary["data"]["log_target"] = True
+    (tmp_path / "study.json").write_text(json.dumps(summary))
+    found = _shown(read_results(tmp_path))
+    assert found["target"] == "price"
+    table = read_examples(tmp_path)
+    assert table
+    assert [item["target"] for item in found["items"]] == [
+        float(f"{np.exp(value):.4g}") for value in table.targets
+    ]
+    own = table.table[(table.table["family"] == "MLP") & (table.table["trial"] == 0)]
+    assert found["rows"][0]["values"] == [
+        float(f"{np.exp(value):.4g}") for value in own["predicted_value"]
+    ]
+
+
+def test_a_number_beyond_all_floats_is_none(tmp_path: Path) -> None:
+    write_records(write_kind(tmp_path, "regression", trials=1))
+    summary = json.loads((tmp_path / "study.json").read_text())
+    summary["data"]["log_target"] = True
+    (tmp_path / "study.json").write_text(json.dumps(summary))
+    path = tmp_path / "evidence" / "examples.parquet"
+    pd.read_parquet(path).assign(predicted_value=1e4).to_parquet(path)
+    assert _shown(read_results(tmp_path))["rows"][0]["values"] == [None] * 8
+
+
+def test_rows_of_a_table_are_shown_to_whoever_saw_no_picture(tmp_path: Path) -> None:
+    folder = write_kind(tmp_path, "regression", trials=2)
+    columns = ("bedrooms", "area", "a column with a very long name indeed")
+    write_records(folder, columns=columns, blind=("MLP", "LinearModel"))
+    results = read_results(folder)
+    found = _shown(results)
+    assert [row.get("sees", True) for row in found["rows"]] == [
+        family == "MultiInput" for family in results.trials["family"]
+    ]
+    assert found["items"][1]["row"] == [
+        ["bedrooms", "0.1"],
+        ["area", "1.1"],
+        ["a column with a very lo…", "2.1"],
+    ]
+
+
+def test_of_many_columns_the_first_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
+    folder = write_kind(tmp_path, "regression", trials=1)
+    write_records(folder, columns=tuple(f"column {n}" for n in range(9)))
+    row = _shown(read_results(folder))["items"][0]["row"]
+    assert [name for name, _ in row] == [*(f"column {n}" for n in range(5)), "and 4 columns more"]
+
+
+def test_records_of_earlier_versions_are_taken_to_have_seen_the_pictures(digits: Results) -> None:
+    path = digits.folder / "evidence" / "examples.parquet"
+    pd.read_parquet(path).drop(columns="sees_images").to_parquet(path)
+    assert all("sees" not in row for row in _shown(digits)["rows"])
 
 
 def test_pictures_stand_side_by_side_with_clear_gaps() -> None:

@@ -138,10 +138,12 @@ EXAMPLE_COLUMNS: dict[str, str] = {
     "is_correct": "boolean",
     "target_value": "float64",
     "predicted_value": "float64",
+    "sees_images": "boolean",
 }
 """`evidence/examples`: what each trial of the search answered to the same few validation items, a
-class or a value, with its weights after `epoch`. The items' pictures are in `examples.npz` beside
-it; what a family makes of them in `<family>/examples.npz`: arrays "trial/epoch/caption"."""
+class or a value, with its weights after `epoch`; `sees_images` where the network looked at their
+pictures. These, and the rows of a table, are in `examples.npz` beside it; what a family makes of
+them in `<family>/examples.npz`: arrays "trial/epoch/caption"."""
 
 FRONT_COLUMNS: dict[str, str] = {"study": "string", "family": "string", "trial": "Int64"}
 """`front`: the completed trials that no other beats in all objectives, the first objective's best
@@ -153,6 +155,7 @@ LATER_COLUMNS = (
     "precision",
     "calibrated",
     "crossfitted",
+    "sees_images",
     *SECONDS,
     *READING_COLUMNS,
 )

@@ -1,7 +1,7 @@
 """What every trial makes of the same few validation items, as a run left it."""
 
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +33,16 @@ class Made:
 class Examples:
     """The items, the trials' answers (`EXAMPLE_COLUMNS`), and who made pictures of them.
 
-    `images` (items, channels, height, width) are None where the items have none. `pictured` has the
-    names of arrays, "epoch/caption", by family and trial.
+    `images` (items, channels, height, width) are None where the items have none, `rows` have the
+    entries of a table by column, none where there is no table. `pictured` has the names of arrays,
+    "epoch/caption", by family and trial.
     """
 
     table: pd.DataFrame
     names: list[str]
     targets: NDArray[Any]  # numbers of classes, or values
     images: NDArray[np.uint8] | None
+    rows: Sequence[Mapping[str, str]]
     pictured: Mapping[tuple[str, int], list[str]]
     folder: Path
 
@@ -84,9 +86,18 @@ def read_examples(folder: Path) -> Examples | None:
         names=[str(name) for name in shown["name"]],
         targets=shown["target"],
         images=shown.get("images"),
+        rows=_rows(shown),
         pictured=pictured,
         folder=folder,
     )
+
+
+def _rows(shown: Mapping[str, NDArray[Any]]) -> list[dict[str, str]]:
+    """The entries of a table, by column; versions before this one kept none."""
+    if "cells" not in shown:
+        return []
+    names = shown["columns"].tolist()
+    return [dict(zip(names, row, strict=True)) for row in shown["cells"].tolist()]
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -58,6 +58,18 @@ class ImageData:
         )
         return names
 
+    def entries(self, items: NDArray[np.int64]) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+        """The columns of the table, and what stands in them (items, columns): empty for missing."""
+        folder = self.handle.folder
+        given, words = (
+            np.load(folder / f"{name}.npy", allow_pickle=False, mmap_mode="r")[items]
+            for name in ("numbers", "words")
+        )
+        texts = [["" if np.isnan(value) else f"{value:.6g}" for value in row] for row in given]
+        numbers = np.array(texts, dtype=np.str_).reshape(given.shape)
+        names = np.array([*self.spec.numbers, *self.spec.categories], dtype=np.str_)
+        return names, np.concatenate([numbers, words.astype(np.str_)], axis=1)
+
     @cached_property
     def has_fixed_test(self) -> bool:
         """Whether the source itself says which items are for the test, whatever the seed."""

@@ -74,8 +74,9 @@ def record_path(folder: Path) -> Path:
 def write_shown(folder: Path, data: ImageData) -> None:
     """Write the items that all trials are shown, once for a study: `evidence/examples.npz`.
 
-    `item`, `name` and `target` (items,), and `images` (items, channels, height, width) where there
-    are any: of several views the first.
+    `item`, `name` and `target` (items,), `images` (items, channels, height, width) where there are
+    any: of several views the first, and of a table the names of its `columns` and what stands in
+    them as text, `cells` (items, columns).
     """
     path = folder / "evidence" / SHOWN
     if read_arrays(path):
@@ -90,6 +91,8 @@ def write_shown(folder: Path, data: ImageData) -> None:
     if data.spec.has_images:
         pixels = np.asarray(data.pixels[items])
         arrays["images"] = reduced(pixels if data.spec.views == 1 else pixels[:, 0])
+    if data.spec.has_table:
+        arrays["columns"], arrays["cells"] = data.entries(items)
     write_arrays(path, arrays, is_packed=True)
 
 
@@ -109,6 +112,7 @@ def write_examples(folder: Path, trials: "pd.DataFrame", classes: Sequence[str])
     for trial, record in _records(folder, trials):
         own = {name: trial[name] for name in ("study", "family", "trial", "seed")}
         own["epoch"] = int(record["epoch"])
+        own["sees_images"] = bool(record["sees_images"]) if "sees_images" in record else None
         rows += _rows(own, record, shown, classes)
         for name in (name for name in record if name.startswith(PICTURE)):
             key = f"{trial['trial']}/{own['epoch']}/{name.removeprefix(PICTURE)}"

@@ -67,7 +67,8 @@ def write_example(
 
     `predicted` and `confidence`, or `value`; `picture/<caption>`, uint8 (items, channels, height,
     width), where it is no item as it was. `epoch` is that of the weights, `epochs` how many the
-    training has had. Whatever is drawn comes from a generator of its own.
+    training has had, `sees_images` whether the model looked at the items' images. Whatever is drawn
+    comes from a generator of its own.
     """
     is_over = outcome.status is Status.COMPLETED
     places = chosen_places(valid.targets.cpu().numpy(), data.task)
@@ -88,6 +89,7 @@ def write_example(
     if arrays:
         arrays["epoch"] = np.array(outcome.best_epoch if is_over else outcome.epochs)
         arrays["epochs"] = np.array(outcome.epochs)
+        arrays["sees_images"] = np.array(data.has_images and family.uses_images(data))
         write_arrays(record_path(folder), arrays, is_packed=True)
 
 

@@ -73,6 +73,7 @@ def summary(study: Study, data: ImageData, num_workers: int) -> dict[str, object
             "columns": [*data.spec.numbers, *data.spec.categories],
             "task": data.spec.task,
             "target": data.spec.target,
+            "log_target": data.spec.log_target,
             "classes": list(data.spec.classes),
             "splits": {name: len(rows) for name, rows in data.splits.items()},
             "fingerprint": data.spec.fingerprint,

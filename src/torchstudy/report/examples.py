@@ -3,7 +3,10 @@
 import base64
 import io
 import json
+import math
 from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ from PIL import Image
 from torchstudy.analysis.examples import Examples, Made, read_examples
 from torchstudy.errors import StudyError
 from torchstudy.report.exhibits import CAPTIONS
-from torchstudy.report.formats import counted
+from torchstudy.report.formats import ABSENT, called, counted, shortened
 from torchstudy.report.pictures import colors, row
 from torchstudy.report.story import Story
 
@@ -21,6 +24,8 @@ MOST_CHARACTERS = 500_000  # of all trials' answers and pictures, as they lie in
 QUALITY = 60  # of WebP; small grey pictures take a third of what they do as PNG
 TINY = 16  # pixels of a picture that has no detail to lose
 SHOWN_SIDE = 56  # pixels that a small picture takes on the screen
+MOST_CELLS = 6  # of a table's row: what a card has room for
+CELL = 24  # characters of a column's name, or of what stands in it
 GAP = 1  # clear pixel between two pictures
 
 Shown = dict[str, Any]
@@ -41,10 +46,12 @@ def shown_examples(story: Story) -> Shown | None:
 
 
 def _shown(story: Story, found: Examples) -> Shown:
-    classes = [str(name) for name in (story.results.summary.get("data") or {}).get("classes") or []]
+    data = story.results.summary.get("data") or {}
+    classes = [str(name) for name in data.get("classes") or []]
+    unit = _Unit(target=str(data.get("target", "")), is_log=bool(data.get("log_target")))
     strips = _Strips()
     rows: list[Shown | None] = [None] * len(story.trials)
-    answers = _answers(found, classes)
+    answers = _answers(found, classes, unit)
     left = MOST_CHARACTERS
     families, trials = story.trials["family"].tolist(), story.trials["trial"].tolist()
     with found.pictures() as made_by:
@@ -71,11 +78,31 @@ def _shown(story: Story, found: Examples) -> Shown:
     return {
         "about": "Made of noise" if is_made_up else items,
         "classes": classes,
-        "items": [] if is_made_up else _items(found, classes),
+        "target": unit.name,
+        "items": [] if is_made_up else _items(found, classes, unit),
         "original": original,
         "rows": rows,
         "strips": strips.given,
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unit:
+    """The number that a study predicts; of a logarithm people are shown what is meant by it."""
+
+    target: str
+    is_log: bool
+
+    @property
+    def name(self) -> str:
+        """`price` where the networks predict `log price`."""
+        return called(self.target.removeprefix("log ") if self.is_log else self.target)
+
+    def shown(self, value: float) -> float | None:
+        """Four digits, which a caption has room for; None for what is not finite."""
+        with np.errstate(over="ignore"):
+            meant = float(np.exp(np.float64(value))) if self.is_log else value
+        return float(f"{meant:.4g}") if math.isfinite(meant) else None
 
 
 class _Strips:
@@ -128,41 +155,53 @@ def _best_first(story: Story) -> list[int]:
     return [place for _, place in sorted(found)]
 
 
-def _answers(found: Examples, classes: list[str]) -> dict[tuple[str, int], Shown]:
-    """What the trials answered: `guesses`, a class and percent each, or `values`."""
+def _answers(found: Examples, classes: list[str], unit: _Unit) -> dict[tuple[str, int], Shown]:
+    """What the trials answered: `guesses`, a class and percent each, or `values`.
+
+    `sees` is False where the network did not look at the items' pictures.
+    """
     codes, table = {name: code for code, name in enumerate(classes)}, found.table
     columns = [table[name].tolist() for name in ("family", "trial", "epoch")]
     percents = (100 * table["confidence"]).round().tolist()
     answers: dict[tuple[str, int], Shown] = {}
-    for family, trial, epoch, name, percent, value in zip(
-        *columns, table["predicted"], percents, table["predicted_value"], strict=True
+    seen = table["sees_images"].astype(object)
+    for family, trial, epoch, name, percent, value, sees in zip(
+        *columns, table["predicted"], percents, table["predicted_value"], seen, strict=True
     ):
         told = answers.setdefault((family, trial), {"epoch": epoch})
+        if sees is False:  # not where nothing is known of it
+            told["sees"] = False
         if name in codes:
             told.setdefault("guesses", []).append([codes[name], int(percent)])
         else:
-            told.setdefault("values", []).append(_digits(value))
+            told.setdefault("values", []).append(unit.shown(value))
     return answers
 
 
-def _items(found: Examples, classes: list[str]) -> list[Shown]:
-    """The items as they are: name, true class (a number) or value, and picture."""
+def _items(found: Examples, classes: list[str], unit: _Unit) -> list[Shown]:
+    """The items as they are: name, true class (a number) or value, picture, and a table's row."""
     items = []
     for place, (name, target) in enumerate(zip(found.names, found.targets.tolist(), strict=True)):
-        item: Shown = {"name": name, "target": target if classes else _digits(target)}
+        item: Shown = {"name": name, "target": target if classes else unit.shown(target)}
         if found.images is not None:
             shown = row(found.images[place : place + 1])
             item |= {"address": shown.address, "width": shown.width, "height": shown.height}
+        if found.rows:
+            item["row"] = _cells(found.rows[place])
         items.append(item)
     return items
+
+
+def _cells(row: Mapping[str, str]) -> list[list[str]]:
+    """The first columns of a row, and how many there are besides."""
+    given = list(row.items())
+    shown = given if len(given) <= MOST_CELLS else given[: MOST_CELLS - 1]
+    cells = [[shortened(name, CELL), shortened(text, CELL) or ABSENT] for name, text in shown]
+    rest = len(given) - len(shown)
+    return [*cells, [f"and {counted(rest, 'column')} more", ""]] if rest else cells
 
 
 def _is_made_up(story: Story) -> bool:
     """Whether all pictures are of noise, so that no item belongs to them."""
     families: dict[str, Any] = story.results.summary["families"]
     return {given.get("goal") for given in families.values()} == {"generation"}
-
-
-def _digits(value: float) -> float | None:
-    """Four digits, which a caption has room for."""
-    return float(f"{value:.4g}") if np.isfinite(value) else None

@@ -90,14 +90,26 @@ function trialDrawer(table, page) {
   // What the trial makes of a few items: an answer to each, or pictures side by side.
   const LEFT_OUT = "Left out here to keep the page small, as for all but the best trials: the folder evidence has it.";
   const picture = (given, alt) => Object.assign(element("img"), { src: given.address, width: given.width, height: given.height, alt });
+  function tableRow(cells) {
+    const list = element("dl");
+    list.append(...cells.map(([column, text]) => {
+      const pair = document.createElement("div");
+      pair.append(element("dt", page.visible(column)), element("dd", page.visible(text)));
+      return pair;
+    }));
+    return list;
+  }
   function answer(examples, entry, place) {
     const item = examples.items[place];
-    const name = (value) => (entry.guesses ? page.visible(examples.classes[value]) : value === null ? "not finite" : String(value));
+    const written = (value) => page.written(value, { kind: Number.isInteger(value) && Math.abs(value) >= 1e4 ? "integer" : "number" });
+    const name = (value) => (entry.guesses ? page.visible(examples.classes[value]) : value === null ? "not finite" : written(value));
     const [own, percent] = entry.guesses ? entry.guesses[place] : [entry.values[place], null];
     const isRight = own === item.target;
     const li = element("li", undefined, entry.guesses ? (isRight ? "right" : "wrong") : undefined);
     const sentence = `${name(item.target)}, answered ${name(own)}${percent === null ? "" : `, ${percent}%`}`;
-    li.append(item.address ? picture(item, sentence) : element("span", sentence, "hidden"));
+    const isSeen = item.address && entry.sees !== false; // else the model had the row of a table alone
+    li.append(isSeen ? picture(item, sentence) : element("span", sentence, "hidden"));
+    if (!isSeen && item.row) li.append(tableRow(item.row));
     const seen = element("span");
     const sign = entry.guesses ? (isRight ? "\u2713 " : "\u2717 ") : "";
     seen.append(element("strong", `${sign}${name(own)}`), percent === null ? "" : ` ${percent}%`,
@@ -138,8 +150,11 @@ function trialDrawer(table, page) {
     }
     const right = answers.filter((each, place) => each[0] === examples.items[place].target).length;
     const score = entry.guesses ? ` ${right} of ${answers.length} right.` : "";
+    const unit = entry.values ? `: ${page.visible(examples.target)} as predicted and as it is` : "";
+    const isBlind = entry.sees === false && examples.items[0]?.address;
+    const blind = isBlind ? " This model saw the columns of the table, not the pictures." : "";
     page.byId("drawer-examples-about").textContent = entry.epoch === undefined ? LEFT_OUT
-      : `${examples.about}, here after epoch ${entry.epoch}.${score}`;
+      : `${examples.about}, here after epoch ${entry.epoch}${unit}.${score}${blind}`;
   }
 
   function fill(row) {
