@@ -293,6 +293,20 @@ def test_of_many_trials_two_hundred_are_drawn_and_that_is_said(
         assert 0 < opened.lines(0) < 200
 
 
+@pytest.mark.parametrize("width", [1400, 390])
+def test_a_short_training_has_whole_epochs_on_every_axis(
+    browser: Any, tmp_path: Path, width: int
+) -> None:
+    folder = write_study(tmp_path, Made(families=("CNN",), trials=4, epochs=2))
+    with Opened(browser, write_report(folder), width=width) as opened:
+        page = opened.page
+        page.locator("#trial-table tbody button").first.click()
+        page.wait_for_selector("#drawer-curve .xtick", state="attached")
+        for figure in ("#plot-curves", "#drawer-curve"):
+            ticks = page.locator(f"{figure} .xtick").all_text_contents()
+            assert ticks == ["0", "1", "2"], figure
+
+
 @pytest.fixture(scope="module")
 def pictured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_study(tmp_path_factory.mktemp("pictured"), Made(families=("CNN",), trials=6))

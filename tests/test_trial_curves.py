@@ -9,6 +9,7 @@ from tests.report_data import Made, write_study
 
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.report import trial_curves
+from torchstudy.report.axes import epoch_axis
 from torchstudy.report.story import Story
 from torchstudy.report.trial_curves import _rounded, _thinned
 
@@ -65,6 +66,10 @@ def test_rounding_keeps_what_can_be_seen() -> None:
     assert _rounded(np.array([0.999914, 1.0]), is_share=True).tolist() == [0.99991, 1.0]
     found = _rounded(np.array([1234.5678, 0.00012345678, 0.0, -2.5]), is_share=False)
     assert found.tolist() == pytest.approx([1234.6, 0.00012346, 0.0, -2.5])
+
+
+def test_of_few_epochs_each_is_marked_and_no_half() -> None:
+    assert [epoch_axis(last).get("dtick") for last in (1, 2, 5, 6, 27)] == [1, 1, 1, None, None]
 
 
 def test_without_epochs_there_are_no_curves(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from torchstudy.report.axes import label, line_axis
+from torchstudy.report.axes import epoch_axis, label, line_axis
 from torchstudy.report.figures import blank, line_of_equality
 from torchstudy.report.formats import quantity, shortened
 from torchstudy.report.looks import HEAT, Look, class_look
@@ -159,7 +159,7 @@ def _over_epochs(table: pd.DataFrame, columns: dict[str, str], looks: Sequence[L
                 ],
             )
         )
-    figure.update_xaxes(**line_axis("Epoch"), rangemode="tozero")
+    figure.update_xaxes(**epoch_axis(int(table["epoch"].max())))
     return figure
 
 

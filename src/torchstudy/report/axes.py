@@ -15,6 +15,7 @@ FEWEST_TICKS = 4
 APART = 1.5  # the least ratio of an error to the smallest one for both to be marked
 TITLE_WIDTH = 34  # letters in a line of a title: what a plot of 320 px has room for
 SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000)
+FEW_EPOCHS = 5  # of more, plotly itself marks whole ones alone
 WIDE = 8.0  # a positive range this many times its start is drawn on a log axis
 
 
@@ -115,6 +116,12 @@ def line_axis(title: str) -> dict[str, Any]:
         "automargin": True,
         "tickfont": {"size": 12},
     }
+
+
+def epoch_axis(last: int) -> dict[str, Any]:
+    """An axis of epochs from 0 up to this one; of few, each whole one is marked and no half."""
+    whole = {"dtick": 1} if last <= FEW_EPOCHS else {}
+    return {**line_axis("Epoch"), "rangemode": "tozero", **whole}
 
 
 def label(name: str, length: int = 28) -> str:

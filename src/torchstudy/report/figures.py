@@ -8,7 +8,15 @@ import plotly.graph_objects as go
 
 from torchstudy.analysis.progress import steps
 from torchstudy.records import Status
-from torchstudy.report.axes import Scale, label, line_axis, row_label, time_axis, unit_of
+from torchstudy.report.axes import (
+    Scale,
+    epoch_axis,
+    label,
+    line_axis,
+    row_label,
+    time_axis,
+    unit_of,
+)
 from torchstudy.report.formats import Metric, duration
 from torchstudy.report.looks import Look, pattern, status_color, status_words
 
@@ -90,7 +98,8 @@ def curves(
         figure.add_traces(_band(family, own, scale, look))
         figure.add_trace(_best_curve(family, best[best["family"] == family], scale, look))
     drawn = pd.concat([bands["low"], bands["high"], best["value"]]).astype("float64")
-    figure.update_xaxes(**line_axis("Epoch"), rangemode="tozero")
+    last = pd.concat([bands["epoch"], best["epoch"]]).max()
+    figure.update_xaxes(**epoch_axis(int(last)))
     figure.update_yaxes(**scale.axis(scale.metric.axis("validation"), drawn))
     return figure
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 
 from torchstudy.analysis.progress import search_epochs
-from torchstudy.report.axes import line_axis, scale_of
+from torchstudy.report.axes import FEW_EPOCHS, line_axis, scale_of
 from torchstudy.report.figures import blank
 from torchstudy.report.story import Story
 
@@ -21,7 +21,8 @@ def trial_curves(story: Story) -> dict[str, Any]:
     """Per row of the table of trials its epochs (None: 1, 2, ...) and values, None without any.
 
     Curves of many epochs are thinned evenly; first, last and best epoch stay. `best` has the row of
-    each family's best trial, `error` the smallest error that is drawn, None where none is.
+    each family's best trial, `error` the smallest error that is drawn, None where none is; up to
+    `few` epochs each is marked.
     """
     table = search_epochs(story.results)
     numbers = zip(story.trials["family"], story.trials["trial"], strict=True)
@@ -48,7 +49,12 @@ def trial_curves(story: Story) -> dict[str, Any]:
         for each in story.best.to_dict("records")
     }
     floor = scale_of(story.metric, story.split_size("valid")).floor
-    return {"rows": found, "best": best, "error": floor if story.metric.is_share else None}
+    return {
+        "rows": found,
+        "best": best,
+        "error": floor if story.metric.is_share else None,
+        "few": FEW_EPOCHS,
+    }
 
 
 def curve_figure(story: Story) -> go.Figure:

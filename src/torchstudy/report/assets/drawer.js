@@ -83,7 +83,8 @@ function trialDrawer(table, page) {
       };
     };
     const traces = other && curves.rows[best] ? [trace(best, false), trace(row, true)] : [trace(row, true)];
-    await page.plot(place, "trial-curve", traces);
+    const last = Math.max(...traces.map(({ x }) => x.at(-1)));
+    await page.plot(place, "trial-curve", traces, last <= curves.few ? { dtick: 1 } : {});
   }
   const placed = (value) => (value === null || !curves.error ? value : Math.max(1 - value, curves.error));
 

@@ -316,7 +316,10 @@
       isPrinting: () => isPrinting,
       rows: () => rows,
       open: (row, from) => drawer.open(row, from),
-      plot: (element, name, data) => react(element, { ...figures[name], data }),
+      plot(element, name, data, xaxis) {
+        const { layout } = figures[name];
+        return react(element, { ...figures[name], data, layout: { ...layout, xaxis: { ...layout.xaxis, ...xaxis } } });
+      },
       canFilter: (place) => filter.canName(table.columns[place].key.replace(/^config\./, "")),
       filterBy(place, given) {
         const name = table.columns[place].key.replace(/^config\./, "");
