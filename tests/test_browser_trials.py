@@ -338,7 +338,13 @@ def test_the_drawer_shows_what_a_trial_answers_in_words_and_pictures(
         assert signs == ["✓" if right else "✗" for right in own["is_correct"]]
         assert page.locator("#drawer-answers .wrong").count() == int((~own["is_correct"]).sum())
         said = str(page.locator("#drawer-examples-about").text_content())
-        assert said.endswith(f"here after epoch 1. {int(own['is_correct'].sum())} of 8 right.")
+        results = read_results(pictured.parent)
+        seed = results.trials.set_index("trial").loc[2, "seed"]
+        first = results.epochs[(results.epochs["seed"] == seed) & (results.epochs["epoch"] == 1)]
+        assert said.endswith(
+            f"here after epoch 1: {int(own['is_correct'].sum())} of the 8 shown right; "
+            f"{100 * first['valid_accuracy'].item():.1f}% of all 270 validation images."
+        )
         strip = page.locator("#drawer-strips img")
         assert strip.get_attribute("alt") == "8 pictures: reconstruction"
         assert strip.evaluate("(i) => i.decode().then(() => i.naturalWidth)") == 8 * 13 - 1

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,11 @@ def digits(tmp_path: Path) -> Results:
     return read_results(folder)
 
 
+def _after_one_epoch(results: Results, trial: dict[str, Any], column: str) -> float:
+    own = results.epochs[results.epochs["seed"] == trial["seed"]]
+    return float(own.loc[own["epoch"] == 1, column].iloc[0])
+
+
 def test_answers_are_those_of_the_table(digits: Results) -> None:
     found = _shown(digits)
     table = read_examples(digits.folder)
@@ -47,10 +53,37 @@ def test_answers_are_those_of_the_table(digits: Results) -> None:
         ]
         guesses = [[int(name), round(100 * share)] for name, share in
                    zip(own["predicted"], own["confidence"], strict=True)]  # fmt: skip
-        assert found["rows"][row] == {"epoch": 1, "guesses": guesses}
+        score = _after_one_epoch(digits, trial, "valid_accuracy")
+        entry = {"epoch": 1, "guesses": guesses}
+        if score == score:  # those that diverged have none
+            entry["score"] = f"{100 * score:.1f}%"
+        assert found["rows"][row] == entry
     assert [item["target"] for item in found["items"]] == table.targets.tolist()
     assert found["about"] == "The same 8 validation images for every trial"
     assert found["original"] is None
+    assert (found["metric"], found["all"]) == (None, "all 270 validation images")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "written"),
+    [
+        ("regression", "R\u00b2", lambda value: f"{value:.3f}".replace("-", "\u2212")),
+        ("denoise", "PSNR", lambda value: f"{value:.2f} dB"),
+    ],
+)
+def test_beside_a_few_items_stands_the_score_of_all(
+    tmp_path: Path, kind: str, words: str, written: Callable[[float], str]
+) -> None:
+    folder = write_kind(tmp_path, kind, trials=2)
+    write_records(folder, has_answers=kind == "regression", captions=("restored",))
+    results = read_results(folder)
+    found = _shown(results)
+    assert found["metric"] == words
+    assert found["all"].startswith("all 120 validation ")
+    for row, trial in enumerate(results.trials.to_dict("records")):
+        value = _after_one_epoch(results, trial, f"valid_{results.objective.metric}")
+        assert found["rows"][row].get("score", written(value)) == written(value)
+    assert sum("score" in row for row in found["rows"]) > 0
 
 
 def test_numbers_have_four_digits(tmp_path: Path) -> None:
@@ -160,7 +193,13 @@ def test_what_many_trials_make_alike_is_kept_once(tmp_path: Path) -> None:
 def test_a_gan_is_shown_without_items(tmp_path: Path) -> None:
     write_records(write_kind(tmp_path, "gan", trials=2), has_answers=False, captions=("samples",))
     found = _shown(read_results(tmp_path))
-    assert (found["about"], found["items"], found["original"]) == ("Made of noise", [], None)
+    assert (found["title"], found["items"], found["original"]) == (
+        "What it makes of noise",
+        [],
+        None,
+    )
+    assert "nobody picked" in found["about"]
+    assert not any("score" in row for row in found["rows"])  # eight made-up images have none
 
 
 def test_the_best_of_each_family_come_first_and_the_rest_is_said_to_be_left_out(

@@ -63,11 +63,16 @@ def learning_curves(results: Results) -> pd.DataFrame:
     return wide.reset_index()
 
 
-def search_epochs(results: Results) -> pd.DataFrame:
-    """The objective after each epoch of the search: family, trial, epoch, value (never NaN)."""
+def search_epochs(results: Results, metric: str | None = None) -> pd.DataFrame:
+    """A metric after each epoch of the search: family, trial, epoch, value (never NaN).
+
+    It is the objective's unless another one is named.
+    """
     keys = ["family", "trial", "seed"]
     table = results.epochs
-    value = numbers(table, f"{VALID}{results.objective.metric}").replace([np.inf, -np.inf], np.nan)
+    value = numbers(table, f"{VALID}{metric or results.objective.metric}").replace(
+        [np.inf, -np.inf], np.nan
+    )
     curves = table[[*keys, "epoch"]].assign(value=value).dropna(subset=["value"])
     own = results.trials[keys].drop_duplicates()
     joined = curves.merge(own, on=keys).sort_values(["family", "trial", "epoch"], kind="stable")

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from torchstudy.analysis.examples import Examples, Made, read_examples
+from torchstudy.analysis.progress import search_epochs
+from torchstudy.analysis.tables import VALID
 from torchstudy.errors import StudyError
 from torchstudy.report.exhibits import CAPTIONS
-from torchstudy.report.formats import ABSENT, called, counted, shortened
+from torchstudy.report.formats import ABSENT, Metric, called, counted, shortened
 from torchstudy.report.pictures import colors, row
 from torchstudy.report.story import Story
 
@@ -27,6 +29,10 @@ SHOWN_SIDE = 56  # pixels that a small picture takes on the screen
 MOST_CELLS = 6  # of a table's row: what a card has room for
 CELL = 24  # characters of a column's name, or of what stands in it
 GAP = 1  # clear pixel between two pictures
+
+TITLE = "What it makes of data it did not learn from"
+MADE_TITLE = "What it makes of noise"
+MADE_UP = "Some of its images, which nobody picked"
 
 Shown = dict[str, Any]
 
@@ -52,6 +58,7 @@ def _shown(story: Story, found: Examples) -> Shown:
     strips = _Strips()
     rows: list[Shown | None] = [None] * len(story.trials)
     answers = _answers(found, classes, unit)
+    metric, of_all = _of_the_split(story)
     left = MOST_CHARACTERS
     families, trials = story.trials["family"].tolist(), story.trials["trial"].tolist()
     with found.pictures() as made_by:
@@ -66,6 +73,8 @@ def _shown(story: Story, found: Examples) -> Shown:
                 continue
             before = strips.characters
             entry = {**(told or {"epoch": made[0].epoch})}
+            if (value := of_all.get((*key, entry["epoch"]))) is not None:
+                entry["score"] = metric.score(value)
             if made:
                 entry["strips"] = [_captioned(one, strips) for one in made]
             left -= len(json.dumps(entry)) + strips.characters - before
@@ -76,7 +85,10 @@ def _shown(story: Story, found: Examples) -> Shown:
     if found.images is not None and found.pictured and not is_made_up:
         original = strips.place_of(found.images)
     return {
-        "about": "Made of noise" if is_made_up else items,
+        "title": MADE_TITLE if is_made_up else TITLE,
+        "about": MADE_UP if is_made_up else items,
+        "metric": None if metric.is_accuracy else metric.words,
+        "all": f"all {counted(story.split_size('valid'), f'validation {story.noun}')}",
         "classes": classes,
         "target": unit.name,
         "items": [] if is_made_up else _items(found, classes, unit),
@@ -140,6 +152,22 @@ def strip(images: NDArray[np.uint8]) -> tuple[str, int, int]:
     address = f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
     times = max(1, round(SHOWN_SIDE / max(height, width)))
     return address, times * canvas.shape[1], times * canvas.shape[0]
+
+
+def _of_the_split(story: Story) -> tuple[Metric, dict[tuple[str, int, int], float]]:
+    """A metric and, by family, trial and epoch, its value on all validation items.
+
+    It is accuracy wherever that was measured: eight answers in pictures are easily taken for it.
+    None has a value where items are made up, or of a metric that nothing is measured on.
+    """
+    column = f"{VALID}accuracy"
+    has_accuracy = column in story.results.epochs and story.results.epochs[column].notna().any()
+    metric = Metric(name="accuracy") if has_accuracy else story.metric
+    if _is_made_up(story) or not story.split_size("valid"):
+        return metric, {}
+    table = search_epochs(story.results, metric.name)
+    keys = zip(table["family"], table["trial"], table["epoch"], strict=True)
+    return metric, dict(zip(keys, table["value"].tolist(), strict=True))
 
 
 def _best_first(story: Story) -> list[int]:

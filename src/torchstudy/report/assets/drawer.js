@@ -145,17 +145,19 @@ function trialDrawer(table, page) {
     page.byId("drawer-answers").replaceChildren(...answers.map((_, place) => answer(examples, entry, place)));
     page.byId("drawer-strips").hidden = !entry?.strips;
     page.byId("drawer-strips").tBodies[0].replaceChildren(...(entry ? strips(examples, entry) : []));
+    page.byId("drawer-examples-name").textContent = examples?.title ?? "";
     if (!entry) {
       page.byId("drawer-examples-about").textContent = page.visible(examples?.problem ?? "");
       return;
     }
     const right = answers.filter((each, place) => each[0] === examples.items[place].target).length;
-    const score = entry.guesses ? ` ${right} of ${answers.length} right.` : "";
-    const unit = entry.values ? `: ${page.visible(examples.target)} as predicted and as it is` : "";
+    const shown = entry.guesses ? [`${right} of the ${answers.length} shown right`]
+      : entry.values ? [`${page.visible(examples.target)} as predicted and as it is`] : [];
+    if (entry.score) shown.push(examples.metric ? `${page.visible(examples.metric)} ${entry.score} over ${examples.all}` : `${entry.score} of ${examples.all}`);
     const isBlind = entry.sees === false && examples.items[0]?.address;
     const blind = isBlind ? " This model saw the columns of the table, not the pictures." : "";
     page.byId("drawer-examples-about").textContent = entry.epoch === undefined ? LEFT_OUT
-      : `${examples.about}, here after epoch ${entry.epoch}${unit}.${score}${blind}`;
+      : `${examples.about}, here after epoch ${entry.epoch}${shown.length ? ": " : ""}${shown.join("; ")}.${blind}`;
   }
 
   function fill(row) {
