@@ -401,6 +401,7 @@ def test_best_gives_the_configuration_its_scores_and_its_model(finished_study: P
     assert Path(found["model"]) == Path("reports/tiny/best/CNN")
     lines = optimize("best", "tiny", "--family", "CNN").stdout.splitlines()
     assert lines[0].startswith(f"CNN #{found['trial']}: valid accuracy ")
+    assert lines[0].endswith(" (mean of 2 seeds)")
     assert "  width = 8" in lines
     assert lines[-1] == "  model: reports/tiny/best/CNN"
 

@@ -79,7 +79,14 @@ def test_each_second_of_each_worker_is_counted_once(ledger: Ledger) -> None:
     assert sheet.idle == Idle(busy=2 + 10 + 100, computing=10, results=200)
     assert sheet.idle.share == 210 / 322
     assert sheet.idle.sentence == (
-        "workers waited 210.0 s of 322.0 s (65.2%): 10.0 s for proposals, 200.0 s for trials to end"
+        "the search trained for 1.9 min of worker time; workers waited 3.5 min (65.2%) for what to "
+        "try next: 10 s while it was computed, 3.3 min for results that it builds on"
+    )
+
+
+def test_where_nobody_waited_that_is_all_that_is_said() -> None:
+    assert Idle(busy=13.4, computing=0.04).sentence == (
+        "the search trained for 13 s of worker time; no worker waited for what to try next"
     )
 
 
@@ -112,10 +119,12 @@ def test_a_run_counts_how_long_its_worker_waited_for_late_answers(
     before = Idle.of(first.summary)
     assert before.computing >= DELAY - before.busy - SLACK  # one answer, while the recipe trains
     assert before.results == 0
-    said = [float(number) for number in re.findall(r"[\d.]+", notes.texts[-1])]
-    total = before.busy + before.waiting
-    expected = [before.waiting, total, 100 * before.share, before.computing, before.results]
-    assert said == pytest.approx(expected, abs=0.2)  # both are rounded
+    said = re.fullmatch(
+        r"the search trained for .* worker time; workers waited .* \((.*)%\) for what .*",
+        notes.texts[-1],
+    )
+    assert said
+    assert float(said[1]) == pytest.approx(100 * before.share, abs=0.2)  # both are rounded
 
     results = run_inline(linear_study(trials=3, epochs=1, confirm=None), tmp_path, watcher=notes)
     after = Idle.of(results.summary)

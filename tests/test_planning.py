@@ -23,7 +23,7 @@ def test_a_dry_run_shows_what_would_run_and_writes_nothing(
     assert header.split() == [
         *("family", "trials", "confirmations", "left", "worker", "time", "from"),
     ]
-    assert line.split()[:4] == ["CNN", "5", "4", "9"]
+    assert line.split()[:8] == ["CNN", "5", "up", "to", "4", "up", "to", "9"]
     assert line.endswith("its recipe, timed on a few batches")
     assert footer.startswith("forecast: about ")
     assert "with 1 worker, this machine as busy as it is now." in footer
@@ -36,7 +36,17 @@ def test_a_dry_run_shows_what_would_run_and_writes_nothing(
 def test_a_dry_run_after_the_run_knows_that_nothing_is_left(finished_study: Path) -> None:
     before = (finished_study / "reports" / "studies.sqlite").read_bytes()
     lines = optimize("run", "tiny", "--dry-run", "--executor", "inline").stdout.splitlines()
-    assert lines[-2].split() == ["CNN", "2", "4", "0", "0", "s", "nothing", "is", "left"]
+    assert lines[-2].split() == [
+        "CNN",
+        "2",
+        "up",
+        "to",
+        "4",
+        "0",
+        "0",
+        "s",
+        *["nothing", "is", "left"],
+    ]
     assert lines[-1] == "nothing is left to train: the budget is spent"
     assert (finished_study / "reports" / "studies.sqlite").read_bytes() == before
 

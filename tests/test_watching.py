@@ -1,6 +1,7 @@
 """What is said about a run, word for word."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,37 @@ def test_a_training_that_ended_is_told_with_the_score_that_counts(
     assert text.endswith(
         f"completed       12.3 s  {split} accuracy {metrics[f'{split}_accuracy']:.4f}"
     )
+
+
+@pytest.mark.parametrize(("action", "word"), [("train", "confirm"), ("test", "test")])
+def test_fresh_trainings_of_one_configuration_are_told_apart_by_their_seed(
+    action: str, word: str
+) -> None:
+    lines = [
+        ended_text(
+            replace(a_subject("confirmation", action, seed=seed), turn=(seed, 3)),
+            Outcome(status=Status.COMPLETED),
+            1.0,
+            ACCURACY,
+        )
+        for seed in (1, 2)
+    ]
+    assert lines[0].startswith(f"{word} CNN #7, seed 1 of 3 ")
+    assert lines[1] == lines[0].replace("seed 1", "seed 2")
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "said"),
+    [
+        ("psnr", 24.3123, "valid PSNR 24.31 dB"),
+        ("r2", -0.03113, "valid R\u00b2 \u22120.0311"),
+        ("generation_distance", 470.29781, "valid generation distance 470.3"),
+    ],
+)
+def test_measures_are_called_as_in_the_verdict(metric: str, value: float, said: str) -> None:
+    outcome = Outcome(status=Status.COMPLETED, metrics={f"valid_{metric}": value})
+    text = ended_text(a_subject(), outcome, 1.0, Objective(metric=metric, direction="maximize"))
+    assert text.endswith(f"1.0 s  {said}")
 
 
 def test_a_trial_at_a_rung_waits_and_an_interrupted_one_does_not() -> None:

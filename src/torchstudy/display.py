@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from torchstudy.execution.watching import Plan, Subject, Watcher, ended_text, plan_text
 from torchstudy.records import Epoch, Objective, Outcome
-from torchstudy.report.formats import duration
+from torchstudy.report.formats import duration, metric_of
 from torchstudy.visible import on_one_line, visible
 
 REFRESH = 4  # times a second
@@ -123,14 +123,14 @@ class LiveDisplay(Watcher):
             self._live.start()
 
     def _count(self, subject: Subject, outcome: Outcome) -> None:
-        family, metric = subject.trial.family, self._objective.metric
-        value = outcome.metrics.get(f"valid_{metric}", float("nan"))
+        family = subject.trial.family
+        value = outcome.metrics.get(f"valid_{self._objective.metric}", float("nan"))
         news: dict[str, Any] = {}
         is_search = subject.purpose == "search"
         if is_search and self._objective.is_better(value, self._best.get(family, float("nan"))):
             self._best[family] = value
-            best = f"best valid {metric} {value:.4f} (#{subject.trial.number})"
-            news["news"] = on_one_line(best)
+            best = metric_of(self._objective).measured("valid", value)
+            news["news"] = on_one_line(f"best {best} (#{subject.trial.number})")
         is_new = _place(subject) not in self._counted
         self._counted.add(_place(subject))
         self._bars.update(self._families[family], advance=int(is_new), **news)
@@ -147,9 +147,9 @@ class LiveDisplay(Watcher):
     def _running_line(self, subject: Subject, row: Epoch | None, width: int) -> Text:
         text = f"  {subject.title:<{width}}  "
         if row is not None and self._plan is not None:
-            metric = self._objective.metric
-            value = row.metrics.get(metric, row.valid_loss)
-            text += f"epoch {row.epoch}/{self._plan.epochs}  valid {metric} {value:.4f}"
+            value = row.metrics.get(self._objective.metric, row.valid_loss)
+            reached = metric_of(self._objective).measured("valid", value)
+            text += f"epoch {row.epoch}/{self._plan.epochs}  {reached}"
         return Text(on_one_line(text), no_wrap=True, overflow="ellipsis")
 
     def _time_line(self) -> str:

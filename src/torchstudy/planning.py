@@ -57,6 +57,7 @@ def plan_lines(
             for search in searches
         ]
     confirmations = (study.confirm[0] + 1) * study.confirm[1] if study.confirm else 0
+    is_over = all(schedule.search_is_over for schedule in schedules)
     lines, seconds, most_disk = [], 0.0, checked_disk(disk)
     forecasts: list[Forecast] = []
     for family in active:
@@ -73,8 +74,8 @@ def plan_lines(
             [
                 name,
                 str(study.repeats * trials),
-                str(study.repeats * confirmations),
-                str(left),
+                _at_most(study.repeats * confirmations, is_exact=not confirmations),
+                _at_most(left, is_exact=not confirmations or is_over or not left),
                 duration(expected.seconds),
                 expected.basis,
             ]
@@ -86,6 +87,11 @@ def plan_lines(
     if seconds:
         footer.append(_disk_line(*disk_needed(study, forecasts, num_workers), most_disk))
     return title, lines, "\n".join(footer)
+
+
+def _at_most(number: int, *, is_exact: bool) -> str:
+    """A number of trainings; fewer are confirmed where the recipe is among the best."""
+    return str(number) if is_exact else f"up to {number}"
 
 
 def _disk_line(checkpoints: float, rest: float, limit: float) -> str:

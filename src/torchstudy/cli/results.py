@@ -101,7 +101,7 @@ def best(
     """The best configuration of each family, its scores, and where its model lies."""
     import json
 
-    from torchstudy.overview import best_models
+    from torchstudy.overview import best_models, score_text
     from torchstudy.stored import search_words
 
     found = best_models(reports, storage, study, family, repeat)
@@ -111,7 +111,7 @@ def best(
     if which := search_words(reports, storage, study, repeat):
         print(visible(which))
     for entry in found:
-        scores = ", ".join(f"{name} {value}" for name, value in entry["scores"].items())
+        scores = ", ".join(score_text(name, value) for name, value in entry["scores"].items())
         print(visible(f"{entry['family']} #{entry['trial']}: {scores}"))
         for name, value in entry["config"].items():
             shown = f"{value:.6g}" if isinstance(value, float) else str(value)

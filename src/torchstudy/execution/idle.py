@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 from torchstudy.execution.ledger import Ledger
+from torchstudy.report.formats import duration
 
 KEY = "idle"  # in a study's summary
+LEAST_WAITING = 0.05  # seconds: less is the work of starting trials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +62,15 @@ class Idle:
 
     @property
     def sentence(self) -> str:
-        """`workers waited 1.2 s of 340.0 s (0.4%): 0.9 s for proposals, 0.3 s for ...`."""
-        spent = f"{self.waiting:.1f} s of {self.busy + self.waiting:.1f} s"
-        why = f"{self.computing:.1f} s for proposals, {self.results:.1f} s for trials to end"
-        return f"workers waited {spent} ({self.share:.1%}): {why}"
+        """What became of the workers' time in the search, and what they waited for if they did."""
+        trained = f"the search trained for {duration(self.busy)} of worker time"
+        if self.waiting < LEAST_WAITING:
+            return f"{trained}; no worker waited for what to try next"
+        return (
+            f"{trained}; workers waited {duration(self.waiting)} ({self.share:.1%}) for what to "
+            f"try next: {duration(self.computing)} while it was computed, "
+            f"{duration(self.results)} for results that it builds on"
+        )
 
 
 class Timesheet:

@@ -121,6 +121,12 @@ class Schedule:
                 for seed in confirmation_seeds(self.study.seed, num_seeds):
                     yield TrainingKey(family=family, number=trial.number, seed=seed)
 
+    def turn(self, key: TrainingKey) -> tuple[int, int] | None:
+        """Which of the fresh seeds a confirmation has, from 1, and how many there are."""
+        _, count = self.study.confirm or (0, 0)
+        seeds = confirmation_seeds(self.study.seed, count)
+        return (seeds.index(key.seed) + 1, count) if key.seed in seeds else None
+
     def num_left(self, family: str) -> int:
         """How many trainings of a family are to come; while the search goes on, at most."""
         confirmed = {t.key for t in self.board.confirmed(family) if t.status.is_final}

@@ -338,7 +338,12 @@ class Session:
     def _subject(self, step: Step) -> Subject:
         trial, seed = self.board.trial(step.key), step.key.seed
         return Subject(
-            trial=trial, seed=seed, purpose=step.purpose, action=step.action, until=step.until
+            trial=trial,
+            seed=seed,
+            purpose=step.purpose,
+            action=step.action,
+            until=step.until,
+            turn=self.schedule.turn(step.key) if step.purpose == "confirmation" else None,
         )
 
     def _stop(self) -> None:

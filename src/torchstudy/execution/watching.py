@@ -12,6 +12,7 @@ from typing_extensions import override
 from torchstudy.data.dataset import ImageData
 from torchstudy.records import Epoch, Objective, Outcome, Purpose, Status, Trial
 from torchstudy.repeats import repeat_of, repeat_words
+from torchstudy.report.formats import metric_of
 from torchstudy.study import Study
 from torchstudy.visible import visible
 
@@ -48,13 +49,15 @@ class Subject:
     purpose: Purpose
     action: str
     until: int | None = None
+    turn: tuple[int, int] | None = None  # of a confirmation: which seed, of how many
 
     @property
     def title(self) -> str:
-        """`CNN #7`, `confirm CNN #7`, `test CNN #7` or `calibrate CNN #7`."""
+        """`CNN #7`, `confirm CNN #7, seed 2 of 3`, `test CNN #7, seed 2 of 3` and the like."""
         words = {"search": "", "confirmation": "confirm "}
         prefix = words[self.purpose] if self.action == "train" else f"{self.action} "
-        return f"{prefix}{self.trial.family} #{self.trial.number}"
+        seed = f", seed {self.turn[0]} of {self.turn[1]}" if self.turn else ""
+        return f"{prefix}{self.trial.family} #{self.trial.number}{seed}"
 
     def is_resting(self, outcome: Outcome) -> bool:
         """Whether the training has got to where it waits to be promoted."""
@@ -243,11 +246,12 @@ def ended_text(subject: Subject, outcome: Outcome, seconds: float, objective: Ob
     split = {"search": "valid", "confirmation": "select"}[subject.purpose]
     split = "test" if subject.action == "test" else split
     value = outcome.metrics.get(f"{split}_{objective.metric}")
-    score = "" if value is None else f"  {split} {objective.metric} {value:.4f}"
+    score = "" if value is None else f"  {metric_of(objective).measured(split, value)}"
     reason = outcome.reason.strip().rpartition("\n")[2]
     is_said = outcome.status is Status.COMPLETED or reason in outcome.diagnosis
     why = "" if is_said else f"  {reason}"
     if subject.is_resting(outcome):
         why = f"  waits after {counted(outcome.epochs, 'epoch')}"
-    line = f"{subject.title:<29} {outcome.status:<13}{seconds:7.1f} s{score}{why}".rstrip()
+    width = 29 if subject.turn is None else 40  # what names of families that come with us take
+    line = f"{subject.title:<{width}} {outcome.status:<13}{seconds:7.1f} s{score}{why}".rstrip()
     return f"{line}\n    {outcome.diagnosis}" if outcome.diagnosis else line

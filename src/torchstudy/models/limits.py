@@ -16,6 +16,8 @@ from torchstudy.space import Config
 from torchstudy.study import Study
 
 TRIED = 1000  # random configurations before a limit counts as out of reach
+FEW = 30  # of them where it is far: the bounds of the space, tried first, are its extremes
+FAR = 2.0  # times the limit, and more
 
 
 @dataclass(slots=True)
@@ -73,9 +75,15 @@ class Limits:
             config = tried[number] if number < len(tried) else space.sample(generator)
             if self.excess(family, config) is None:
                 return {}
+            if number >= len(tried) + FEW and self._is_far(least):
+                break
             costs = self.costs(family, config)
             least = {name: min(value, costs[name]) for name, value in least.items()}
         return least
+
+    def _is_far(self, least: Mapping[str, float]) -> bool:
+        """Whether nothing found comes near a limit."""
+        return any(least[name] > FAR * limit for name, limit in self.study.cost_limits.items())
 
 
 def _shown(value: float) -> str:

@@ -109,6 +109,17 @@ class Metric:
             return f"{100 * value:.{decimals}f}%"
         return self._with_unit(self._number(value))
 
+    def measured(self, split: str, value: float) -> str:
+        """`valid accuracy 0.9333` or `test PSNR 24.31 dB`: for lines below one another."""
+        return f"{self.on(split)} {self.precise(value)}"
+
+    def precise(self, value: float) -> str:
+        """A share with four decimals, anything else as in sentences."""
+        is_known = math.isfinite(value)
+        return (
+            f"{value:.4f}".replace("-", MINUS) if self.is_share and is_known else self.score(value)
+        )
+
     def difference(self, value: float) -> str:
         """`1.2 points` of accuracy, or a number; a minus sign where it is negative."""
         if math.isnan(value):
