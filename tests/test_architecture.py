@@ -22,6 +22,7 @@ FLOORS: list[list[str]] = [
         "records",
         "repeats",
         "schemas",
+        "scratch",
         "seeds",
         "failpoints",
         "files",

@@ -17,7 +17,7 @@ from torchstudy.families.base import Family, family
 from torchstudy.families.built_in import BUILT_IN
 from torchstudy.models import costs
 from torchstudy.models.costs import costs_of
-from torchstudy.models.limits import Limits
+from torchstudy.models.limits import FEW, Limits
 from torchstudy.models.summary import layer_table
 from torchstudy.records import COSTS
 from torchstudy.training.batches import Batch
@@ -176,6 +176,14 @@ def test_no_configuration_above_a_limit_is_trained(
     resumed = run(study(limits=limits), reports=tmp_path / "c", executor="inline")
     columns = [name for name in whole.trials if name.startswith("config.")]
     pd.testing.assert_frame_equal(resumed.trials[columns], whole.trials[columns])
+
+
+def test_a_limit_far_out_of_reach_is_said_after_few_configurations(striped: ImageData) -> None:
+    limited = Limits(study(limits={"parameters": 10}), striped.spec)
+    with pytest.raises(StudyError, match="raise the limit or open the space"):
+        limited.check()
+    corners = len(list(limited.study.space_of(CNN).corners()))
+    assert len(limited._known) <= 1 + corners + FEW
 
 
 def test_a_limit_out_of_reach_is_said_before_anything_is_trained(striped: ImageData) -> None:

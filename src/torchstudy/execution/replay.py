@@ -2,7 +2,6 @@
 
 import math
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from torchstudy.execution.joint import goes_together
 from torchstudy.execution.ledger import Ledger, StudyState
 from torchstudy.execution.retraining import OnEpoch, retrained
 from torchstudy.records import Epoch, Objective, Outcome, Status, Training, TrainingKey
+from torchstudy.scratch import REPLAYS, scratch_folder
 from torchstudy.study import Study
 from torchstudy.training.compute import device_named, devices_of
 
@@ -158,8 +158,8 @@ def replay_training(
     group = _group(job, state.summary)
     agreement = None
     for each in [*([group] if group else []), job]:
-        with tempfile.TemporaryDirectory(prefix=".replay-", dir=place) as folder:
-            there = _placed(each, Path(folder))
+        with scratch_folder(place, REPLAYS) as folder:
+            there = _placed(each, folder)
             last = None if told.is_whole else len(told.rows)
             found = retrained(there, key, threads=threads, last=last, on_epoch=on_epoch)
         latest = _agreement(told, *found)

@@ -13,6 +13,7 @@ from torchstudy.execution.job import CHECKPOINT
 from torchstudy.execution.outputs import training_folder
 from torchstudy.files import discard
 from torchstudy.records import Objective, Training, TrainingKey
+from torchstudy.scratch import REPLAYS, sweep
 
 DISK = 20.0  # GB for the checkpoints of a study, unless `disk` says otherwise
 LOOK_EVERY = 5.0  # seconds: what is written in between may be more than is allowed, for a while
@@ -30,11 +31,13 @@ def clear_remains(folder: Path, trainings: Iterable[Training]) -> None:
     """Remove what killed processes left in a study's folder that nobody will look for.
 
     Half-written files, half-removed folders, and checkpoints of trainings that have ended. Not done
-    while workers of the study run; who draws its report meanwhile is left in peace.
+    while workers of the study run; who draws its report meanwhile is left in peace. Folders of
+    killed replays lie beside the study's and go as well.
     """
     for path in folder.rglob(".*"):
         if path.name.endswith(".old") or (path.name.endswith(".part") and not _is_going_on(path)):
             discard(path)
+    sweep(folder.parent, REPLAYS)
     for training in trainings:
         if training.status.is_final:
             (training_folder(folder, training.key) / CHECKPOINT).unlink(missing_ok=True)

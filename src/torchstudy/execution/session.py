@@ -26,7 +26,7 @@ from torchstudy.execution.room import DISK, Room, clear_remains
 from torchstudy.execution.schedule import Schedule, Step
 from torchstudy.execution.stopping import stop_signals
 from torchstudy.execution.watchdog import Patience
-from torchstudy.execution.watching import Subject, Watcher, notes, plan_of
+from torchstudy.execution.watching import Watcher, notes, plan_of, subject_of
 from torchstudy.failpoints import failpoint
 from torchstudy.models.limits import Limits
 from torchstudy.records import Epoch, Outcome, Status, TrainingKey
@@ -189,7 +189,7 @@ class Session:
             worker = f"{os.uname().nodename}:{os.getpid()}"
             attempt = self.board.begin(step.key, step.purpose, worker, self._environment)
         self._under_way[step.key] = step
-        self.watcher.started(self._subject(step))
+        self.watcher.started(subject_of(self.schedule, step))
         return attempt
 
     def _never_lost(self, keys: Sequence[TrainingKey]) -> bool:
@@ -224,10 +224,10 @@ class Session:
     def _handle(self, event: Event) -> None:
         step = self._under_way[event.key]
         if isinstance(event.payload, Note):
-            self.watcher.note(f"{self._subject(step).title}: {event.payload.text}")
+            self.watcher.note(f"{subject_of(self.schedule, step).title}: {event.payload.text}")
         elif isinstance(event.payload, Epoch):
             if self.board.add_epoch(event.key, event.attempt, event.payload):
-                self.watcher.epoch(self._subject(step), event.payload)
+                self.watcher.epoch(subject_of(self.schedule, step), event.payload)
         else:
             del self._under_way[event.key]
             self._placing.give_back(event.key, event.payload.metrics)
@@ -251,7 +251,7 @@ class Session:
                 rows = self.board.epochs(event.key)
                 sentence = ailment(rows, outcome.status, outcome.reason)
                 outcome = replace(outcome, diagnosis=sentence)
-            self.watcher.ended(self._subject(step), outcome, event.seconds)
+            self.watcher.ended(subject_of(self.schedule, step), outcome, event.seconds)
         if outcome.status.is_final:
             failpoint("after-outcome")
             (training_folder(self.folder, step.key) / CHECKPOINT).unlink(missing_ok=True)
@@ -275,13 +275,13 @@ class Session:
             failpoint("after-test")
             self.board.add_test(event.key, outcome)
         else:
-            raise RunError(f"{self._subject(step).title} failed: {outcome.reason}")
+            raise RunError(f"{subject_of(self.schedule, step).title} failed: {outcome.reason}")
         self._has_news |= outcome.status is Status.COMPLETED
-        self.watcher.ended(self._subject(step), outcome, event.seconds)
+        self.watcher.ended(subject_of(self.schedule, step), outcome, event.seconds)
 
     def _note_loss(self, step: Step, outcome: Outcome) -> None:
         how = outcome.reason.rpartition("\n")[2]
-        self.watcher.note(f"{self._subject(step).title}: {how}; it goes on")
+        self.watcher.note(f"{subject_of(self.schedule, step).title}: {how}; it goes on")
 
     def _stop_if_all_crash_alike(self, family: str) -> None:
         ended = [t for t in self.board.searched(family) if t.status.is_final]
@@ -334,17 +334,6 @@ class Session:
             ):
                 self.watcher.note(note)
         self.watcher.finished(report if state == "finished" else None)
-
-    def _subject(self, step: Step) -> Subject:
-        trial, seed = self.board.trial(step.key), step.key.seed
-        return Subject(
-            trial=trial,
-            seed=seed,
-            purpose=step.purpose,
-            action=step.action,
-            until=step.until,
-            turn=self.schedule.turn(step.key) if step.purpose == "confirmation" else None,
-        )
 
     def _stop(self) -> None:
         """Asked once, stop cleanly; asked again, at once."""

@@ -17,7 +17,7 @@ from torchstudy.study import Study
 from torchstudy.visible import visible
 
 if TYPE_CHECKING:
-    from torchstudy.execution.schedule import Schedule
+    from torchstudy.execution.schedule import Schedule, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +203,18 @@ def plan_of(schedule: "Schedule") -> Plan:
         done=done,
         left={name: schedule.num_left(name) for name in schedule.families},
         repeat=repeat_words(repeat, study.repeats),
+    )
+
+
+def subject_of(schedule: "Schedule", step: "Step") -> Subject:
+    """The training that a step works on."""
+    return Subject(
+        trial=schedule.board.trial(step.key),
+        seed=step.key.seed,
+        purpose=step.purpose,
+        action=step.action,
+        until=step.until,
+        turn=schedule.turn(step.key) if step.purpose == "confirmation" else None,
     )
 
 
