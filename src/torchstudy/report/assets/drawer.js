@@ -151,13 +151,13 @@ function trialDrawer(table, page) {
       return;
     }
     const right = answers.filter((each, place) => each[0] === examples.items[place].target).length;
-    const shown = entry.guesses ? [`${right} of the ${answers.length} shown right`]
+    const said = entry.guesses ? [`${right} of the ${answers.length} shown right`]
       : entry.values ? [`${page.visible(examples.target)} as predicted and as it is`] : [];
-    if (entry.score) shown.push(examples.metric ? `${page.visible(examples.metric)} ${entry.score} over ${examples.all}` : `${entry.score} of ${examples.all}`);
+    if (entry.score) said.push(examples.metric ? `${page.visible(examples.metric)} ${entry.score} over ${examples.all}` : `${entry.score} of ${examples.all}`);
     const isBlind = entry.sees === false && examples.items[0]?.address;
     const blind = isBlind ? " This model saw the columns of the table, not the pictures." : "";
     page.byId("drawer-examples-about").textContent = entry.epoch === undefined ? LEFT_OUT
-      : `${examples.about}, here after epoch ${entry.epoch}${shown.length ? ": " : ""}${shown.join("; ")}.${blind}`;
+      : `${examples.about}, here after epoch ${entry.epoch}${said.length ? ": " : ""}${said.join("; ")}.${blind}`;
   }
 
   function fill(row) {
