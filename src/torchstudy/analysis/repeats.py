@@ -12,28 +12,24 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
 from torchstudy.analysis.statistics import (
     COUNTED,
-    LEVEL,
     ROUNDING,
     Difference,
     Interval,
-    Part,
     confirmed,
-    half_width,
     highest,
     holm,
     t_interval,
 )
 from torchstudy.analysis.tables import Results, numbers, read_predictions
+from torchstudy.analysis.widths import LEVEL, Array, Part, half_width
 from torchstudy.records import COUNTS
 from torchstudy.repeats import repeat_name
 
-Array = npt.NDArray[np.float64]
 SEARCHES_AND_ITEMS = "searches and test items"
 SEARCHES_ONLY = "searches only"
 COLUMNS = [

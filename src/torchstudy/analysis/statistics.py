@@ -2,20 +2,26 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from scipy import optimize, special
+from scipy import optimize
 
 from torchstudy.analysis.tables import Results, chosen_trainings, numbers
+from torchstudy.analysis.widths import (
+    LEVEL,
+    Array,
+    Part,
+    between_seeds,
+    crossed_width,
+    half_width,
+    quantile,
+    together,
+)
 from torchstudy.records import AT_MOST_ONE, COUNTS, Status
 
-Array = npt.NDArray[np.float64]
-Part = tuple[float, float]  # the variance of a mean, and its degrees of freedom
-
-LEVEL = 0.95
 SMALLEST = -46.0  # logarithm of a p-value: 1e-20
 ROUNDING = 1e-12  # of what is computed from equal numbers, relative to them
 SEEDS_AND_ITEMS = "seeds and test items"
@@ -162,22 +168,16 @@ def holm(p_values: list[float]) -> list[float]:
 def crossed_interval(correct: Array) -> Interval:
     """The mean of a (seeds, items) array of 0 and 1, with a 95% interval for new seeds and items.
 
-    Squared half-width: those of the mean over items and of what seeds add to it, each with its own
-    Student's t (`half_width`). It is put on the scale of a proportion by Wilson's formula with the
-    effective number of items p (1 - p) t^2 / half^2 (Korn and Graubard 1998, Survey Methodology 24,
-    193-201), so it stays within [0, 1] and has a width even when every item is right.
-
-    In simulations of 3 to 10 seeds whose scores differ by up to 2 points, 100 to 10,000 items and
-    60 to 99% right it covers 93 to 97% (tests/test_coverage.py). With 2 seeds, or where seeds
-    differ by as much as there are errors, it covers less, 90% at worst: so few seeds may agree by
-    chance. A percentile bootstrap of 3 seeds and 270 items covers 72 to 94%.
+    The half-width is that of `crossed_width`, put on the scale of a proportion by Wilson's formula
+    with the effective number of items p (1 - p) t^2 / half^2 (Korn and Graubard 1998, Survey
+    Methodology 24, 193-201), so it stays within [0, 1] and has a width even when every item is
+    right. A percentile bootstrap of 3 seeds and 270 items covers 72 to 94%.
     """
     seeds, items = correct.shape
     mean = float(correct.mean())
-    parts = [(_variance(correct.mean(axis=0)) / items, items - 1.0)]
-    parts += [_seeds_part(correct)] if seeds > 1 else []
-    variance = sum(part for part, _ in parts)
-    t = half_width(parts) / math.sqrt(variance) if variance > 0 else _quantile(items - 1)
+    over_items = _variance(correct.mean(axis=0)) / items, items - 1.0
+    variance, half_line = crossed_width(over_items, [between_seeds(correct)] if seeds > 1 else [])
+    t = half_line / math.sqrt(variance) if variance > 0 else quantile(items - 1)
     spread = mean * (1 - mean)
     effective = min(max(spread / variance, 1.0), correct.size) if variance > 0 else float(items)
     shrink = 1 + t**2 / effective
@@ -189,14 +189,13 @@ def crossed_interval(correct: Array) -> Interval:
 def paired_interval(one: Array, two: Array) -> tuple[Interval, float]:
     """The difference of two (seeds, items) arrays over the same items, with 95% interval and p.
 
-    Squared half-width: those of the item-wise difference of the means over seeds, and of what the
-    seeds of both add to it. With one seed, the seeds' part is left out.
+    Over the item-wise differences of the means over seeds, and what the seeds of both add to their
+    variance (`crossed_width`). With one seed, the seeds' part is left out.
     """
     apart = one.mean(axis=0) - two.mean(axis=0)
-    parts = [(_variance(apart) / len(apart), len(apart) - 1.0)]
-    seeds = [_seeds_part(given) for given in (one, two) if len(given) > 1]
-    parts += [_together(seeds)] if seeds else []
-    return t_interval(float(apart.mean()), parts)
+    items = _variance(apart) / len(apart), len(apart) - 1.0
+    seeds = [between_seeds(given) for given in (one, two) if len(given) > 1]
+    return _interval(float(apart.mean()), lambda p: crossed_width(items, seeds, p)[1])
 
 
 def welch_interval(one: Array, two: Array) -> tuple[Interval, float]:
@@ -206,7 +205,7 @@ def welch_interval(one: Array, two: Array) -> tuple[Interval, float]:
     """
     parts = [_variance_of_mean(one), _variance_of_mean(two)]
     gap, largest = float(one.mean() - two.mean()), float(np.abs([*one, *two]).max())
-    return t_interval(gap if abs(gap) > ROUNDING * largest else 0.0, [_together(parts)])
+    return t_interval(gap if abs(gap) > ROUNDING * largest else 0.0, [together(parts)])
 
 
 def seed_interval(scores: Array) -> Interval:
@@ -284,62 +283,26 @@ def _variance_of_mean(scores: Array) -> Part:
     return 0.0 if variance <= rounding**2 else variance / len(scores), len(scores) - 1
 
 
-def _seeds_part(answers: Array) -> Part:
-    """What seeds add to the variance of the mean of (seeds, items), beyond noise within its cells.
-
-    The noise is in the variance between items already. It is the mean square of the interaction.
-    """
-    seeds, items = answers.shape
-    between_seeds, between_items = answers.mean(axis=1).var(), answers.mean(axis=0).var()
-    noise = (answers.var() - between_seeds - between_items) / ((seeds - 1) * (items - 1))
-    return max(float(between_seeds / (seeds - 1) - noise), 0.0), seeds - 1
-
-
-def _together(parts: list[Part]) -> Part:
-    """A sum of variances and its degrees of freedom; without any variance those of the fewest.
-
-    Satterthwaite (1946, Biometrics Bulletin 2, 110-114).
-    """
-    total = sum(part for part, _ in parts)
-    if not total > 0:
-        return total, min(degrees for _, degrees in parts)
-    return total, float(total**2 / sum(part**2 / degrees for part, degrees in parts if part > 0))
-
-
-def _quantile(degrees: float, p: float = 1 - LEVEL) -> float:
-    """What the size of Student's t exceeds with this chance."""
-    return -float(special.stdtrit(degrees, p / 2))
-
-
-def half_width(parts: list[Part], p: float = 1 - LEVEL) -> float:
-    """Half the interval of a sum of independent means with these variances and degrees of freedom.
-
-    Howe (1974, Journal of the American Statistical Association 69, 789-794). One t for the sum, by
-    Satterthwaite's degrees of freedom, is too small where three seeds happen to agree.
-    """
-    return math.sqrt(sum(part * _quantile(degrees, p) ** 2 for part, degrees in parts if part > 0))
-
-
 def t_interval(mean: float, parts: list[Part]) -> tuple[Interval, float]:
-    """The interval, and the two-sided p for a mean of zero; NaN where a variance is unknown.
+    """The interval, and the two-sided p for a mean of zero; NaN where a variance is unknown."""
+    if math.isnan(sum(part for part, _ in parts)):
+        return Interval(mean=mean, low=math.nan, high=math.nan), math.nan
+    return _interval(mean, lambda p: half_width(parts, p))
+
+
+def _interval(mean: float, half_at: Callable[[float], float]) -> tuple[Interval, float]:
+    """The interval, and the p-value: one minus the level of the interval that just reaches zero.
 
     Where nothing scatters, as with families that draw nothing, the mean is taken as it is.
     """
-    variance = sum(part for part, _ in parts)
-    if math.isnan(variance):
-        return Interval(mean=mean, low=math.nan, high=math.nan), math.nan
-    if variance == 0:
-        return Interval(mean=mean, low=mean, high=mean), 0.0 if mean else 1.0
-    half = half_width(parts)
-    return Interval(mean=mean, low=mean - half, high=mean + half), _p(mean, parts)
-
-
-def _p(mean: float, parts: list[Part]) -> float:
-    """One minus the level of the interval that just reaches zero."""
 
     def short_of_zero(log_p: float) -> float:
-        return abs(mean) - half_width(parts, math.exp(log_p))
+        return abs(mean) - half_at(math.exp(log_p))
 
+    half = half_at(1 - LEVEL)
+    interval = Interval(mean=mean, low=mean - half, high=mean + half)
+    if not mean:
+        return interval, 1.0
     if short_of_zero(SMALLEST) > 0:
-        return 0.0
-    return math.exp(optimize.brentq(short_of_zero, SMALLEST, 0.0)) if mean else 1.0
+        return interval, 0.0
+    return interval, math.exp(optimize.brentq(short_of_zero, SMALLEST, 0.0))

@@ -1,0 +1,90 @@
+"""How wide is an interval for a mean whose variance is estimated in parts?"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+Array = npt.NDArray[np.float64]
+Part = tuple[float, float]  # the variance of a mean, and its degrees of freedom
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seeds:
+    """How the mean of a family's answers varies between seeds: as the variance of their mean.
+
+    `noise` is what chance within the cells of (seeds, items) adds to `square`; the variance between
+    items holds it too.
+    """
+
+    square: float
+    noise: float
+    degrees: float
+
+
+def half_width(parts: list[Part], p: float = 1 - LEVEL) -> float:
+    """Half the interval of a sum of independent means with these variances and degrees of freedom.
+
+    Howe (1974, Journal of the American Statistical Association 69, 789-794). One t for the sum, by
+    Satterthwaite's degrees of freedom, is too small where three seeds happen to agree.
+    """
+    return math.sqrt(sum(part * quantile(degrees, p) ** 2 for part, degrees in parts if part > 0))
+
+
+def between_seeds(answers: Array) -> Seeds:
+    """The variance between the seeds of (seeds, items), and the mean square of the interaction."""
+    seeds, items = answers.shape
+    rows, columns = float(answers.mean(axis=1).var()), float(answers.mean(axis=0).var())
+    noise = (float(answers.var()) - rows - columns) / ((seeds - 1) * (items - 1))
+    return Seeds(square=rows / (seeds - 1), noise=max(noise, 0.0), degrees=seeds - 1)
+
+
+def crossed_width(items: Part, seeds: list[Seeds], p: float = 1 - LEVEL) -> tuple[float, float]:
+    """The variance of a mean over items and seeds of one or two families, and half its interval.
+
+    With V the variance over items, S what seeds add (all families together), T their sum, z and t
+    the quantiles of Student's t for V and S:  half^2 = z^2 T + (t^2 - z^2) S sqrt(S / T). The
+    series of Welch (1947, Biometrika 34, 28-35) has S^2 / T as last factors, where many families or
+    two seeds are called different too often; Howe (1974, see `half_width`) has S, too wide where
+    seeds differ as much as items do.
+
+    Of the noise that V holds too, S lacks the share sqrt(z / t). All of it would be unbiased, but
+    then nothing is left of the few seeds that agree by chance, against a large t: among eight equal
+    families of two seeds some differed in 23 of 100 studies. The shares were chosen in simulations.
+    """
+    own, degrees = items
+    z = quantile(degrees, p)
+    if not seeds or not z:
+        return own, z * math.sqrt(own)
+    shares = [min(math.sqrt(z / quantile(one.degrees, p)), 1.0) for one in seeds]
+    given = list(zip(seeds, shares, strict=True))
+    known = max(own - sum((1 - share) * one.noise for one, share in given), 0.0)
+    added, few = together(
+        [(max(one.square - share * one.noise, 0.0), one.degrees) for one, share in given]
+    )
+    total = known + added
+    variance = max(total, own)
+    if not added:
+        return variance, z * math.sqrt(variance)
+    excess = max(quantile(few, p) ** 2 - z**2, 0.0) * added * math.sqrt(added / total)
+    return variance, math.sqrt(z**2 * variance + excess)
+
+
+def together(parts: list[Part]) -> Part:
+    """A sum of variances and its degrees of freedom; without any variance those of the fewest.
+
+    Satterthwaite (1946, Biometrics Bulletin 2, 110-114).
+    """
+    total = sum(part for part, _ in parts)
+    if not total > 0:
+        return total, min(degrees for _, degrees in parts)
+    return total, float(total**2 / sum(part**2 / degrees for part, degrees in parts if part > 0))
+
+
+def quantile(degrees: float, p: float = 1 - LEVEL) -> float:
+    """What the size of Student's t exceeds with this chance."""
+    return -float(special.stdtrit(degrees, p / 2))
