@@ -4,6 +4,7 @@ With 2,000 studies the standard error of a coverage of 95% is 0.5 points. Random
 so no bound fails by chance; what a bound says of the true share is in the test's own words.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -89,14 +90,15 @@ def test_an_interval_covers_the_score_on_ten_thousand_items_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "spread", "seeds"), [(0.9, 0.15, 2), (0.99, 0.1, 2), (0.9, 0.4, 3)]
+    ("right", "spread", "seeds", "lowest"),
+    [(0.9, 0.15, 2, 0.93), (0.99, 0.1, 2, 0.93), (0.9, 0.4, 3, 0.91)],
 )
 def test_with_two_seeds_or_very_unequal_ones_it_covers_nine_times_in_ten(
-    right: float, spread: float, seeds: int
+    right: float, spread: float, seeds: int, lowest: float
 ) -> None:
     studies = families(np.random.default_rng(19), [(right, spread, seeds)], 270)
     found = [crossed_interval(one.astype(float)) for (one,) in studies]
-    assert 0.91 <= covered(found, right) <= 0.985
+    assert lowest <= covered(found, right) <= 0.985
 
 
 def test_families_that_draw_nothing_differ_by_what_they_differ_by() -> None:
@@ -172,6 +174,16 @@ def test_equal_families_are_called_different_in_five_of_a_hundred_studies_at_mos
 ) -> None:
     studies = families(np.random.default_rng(23), [(right, spread, seeds)] * 2, items)
     wrong = sum(paired_interval(a.astype(float), b.astype(float))[1] < 0.05 for a, b in studies)
+    assert wrong <= 0.05 * STUDIES
+
+
+def test_three_equal_families_of_two_seeds_differ_in_five_of_a_hundred_studies_at_most() -> None:
+    """By the smallest of three p-values, as Holm's correction does; with all noise subtracted, 8."""
+    studies = families(np.random.default_rng(25), [(0.9, 0.15, 2)] * 3, 270)
+    wrong = 0
+    for study in studies:
+        pairs = itertools.combinations([one.astype(float) for one in study], 2)
+        wrong += any(paired_interval(a, b)[1] < 0.05 / 3 for a, b in pairs)
     assert wrong <= 0.05 * STUDIES
 
 

@@ -22,7 +22,9 @@ from torchstudy.analysis.widths import (
 )
 from torchstudy.records import AT_MOST_ONE, COUNTS, Status
 
+USUAL = math.log(1 - LEVEL)
 SMALLEST = -46.0  # logarithm of a p-value: 1e-20
+PRECISE = 1e-9  # of a p-value, relative to it
 ROUNDING = 1e-12  # of what is computed from equal numbers, relative to them
 SEEDS_AND_ITEMS = "seeds and test items"
 SEEDS_ONLY = "seeds only"
@@ -299,10 +301,11 @@ def _interval(mean: float, half_at: Callable[[float], float]) -> tuple[Interval,
     def short_of_zero(log_p: float) -> float:
         return abs(mean) - half_at(math.exp(log_p))
 
-    half = half_at(1 - LEVEL)
+    half = half_at(math.exp(USUAL))
     interval = Interval(mean=mean, low=mean - half, high=mean + half)
     if not mean:
         return interval, 1.0
     if short_of_zero(SMALLEST) > 0:
         return interval, 0.0
-    return interval, math.exp(optimize.brentq(short_of_zero, SMALLEST, 0.0))
+    bounds = (USUAL, 0.0) if short_of_zero(USUAL) <= 0 else (SMALLEST, USUAL)
+    return interval, math.exp(optimize.brentq(short_of_zero, *bounds, xtol=PRECISE))

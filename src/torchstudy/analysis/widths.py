@@ -57,16 +57,14 @@ def crossed_width(items: Part, seeds: list[Seeds], p: float = 1 - LEVEL) -> tupl
     families of two seeds some differed in 23 of 100 studies. The shares were chosen in simulations.
     """
     own, degrees = items
-    z = quantile(degrees, p)
-    if not seeds or not z:
-        return own, z * math.sqrt(own)
-    shares = [min(math.sqrt(z / quantile(one.degrees, p)), 1.0) for one in seeds]
-    given = list(zip(seeds, shares, strict=True))
-    known = max(own - sum((1 - share) * one.noise for one, share in given), 0.0)
-    added, few = together(
-        [(max(one.square - share * one.noise, 0.0), one.degrees) for one, share in given]
-    )
-    total = known + added
+    z, known, parts = quantile(degrees, p), own, []
+    for one in seeds:
+        t = quantile(one.degrees, p)
+        share = math.sqrt(z / t) if t > z else 1.0
+        known -= (1 - share) * one.noise
+        parts.append((max(one.square - share * one.noise, 0.0), one.degrees))
+    added, few = together(parts) if parts else (0.0, degrees)
+    total = max(known, 0.0) + added
     variance = max(total, own)
     if not added:
         return variance, z * math.sqrt(variance)
