@@ -178,7 +178,7 @@ def test_equal_families_are_called_different_in_five_of_a_hundred_studies_at_mos
 
 
 def test_three_equal_families_of_two_seeds_differ_in_five_of_a_hundred_studies_at_most() -> None:
-    """By the smallest of three p-values, as Holm's correction does; with all noise subtracted, 8."""
+    """By the smallest of three p-values, as Holm's correction does; before, 8."""
     studies = families(np.random.default_rng(25), [(0.9, 0.15, 2)] * 3, 270)
     wrong = 0
     for study in studies:
