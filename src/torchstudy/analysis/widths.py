@@ -48,13 +48,20 @@ def crossed_width(items: Part, seeds: list[Seeds], p: float = 1 - LEVEL) -> tupl
 
     With V the variance over items, S what seeds add (all families together), T their sum, z and t
     the quantiles of Student's t for V and S:  half^2 = z^2 T + (t^2 - z^2) S sqrt(S / T). The
-    series of Welch (1947, Biometrika 34, 28-35) has S^2 / T as last factors, where many families or
-    two seeds are called different too often; Howe (1974, see `half_width`) has S, too wide where
-    seeds differ as much as items do.
+    series of Welch (1947, Biometrika 34, 28-35) has S^2 / T as last factors and errs, for normal
+    means of two seeds, up to 3.6 times as often as p = 0.005 says (this one 2.1 times); Howe (1974,
+    see `half_width`) has S, too wide where seeds differ as much as items do.
 
     Of the noise that V holds too, S lacks the share sqrt(z / t). All of it would be unbiased, but
     then nothing is left of the few seeds that agree by chance, against a large t: among eight equal
-    families of two seeds some differed in 23 of 100 studies. The shares were chosen in simulations.
+    families of two seeds some differed in 23 of 100 studies. The shares were chosen in
+    simulations; in others, 113 designs of 2,000 studies (2 to 8 families, 60 to 99% right, 200 to
+    10,000 items, seeds that differ by up to half the errors), the worst and best designs have
+    seeds  scores covered  differences covered  equal families called different, at most
+    2      90.6 to 98.9%   94.7 to 99.2%        3.7%
+    3      93.6 to 97.9%   93.2 to 99.3%        6.8%, where one family's seeds differ far more
+    5      91.3 to 97.9%   92.7 to 98.1%        7.3%, likewise
+    10     90.2 to 96.8%   93.2 to 97.2%        5.5%
     """
     own, degrees = items
     z, known, parts = quantile(degrees, p), own, []
