@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from tests.report_data import HOSTILE, Made, write_study
 
-from torchstudy.analysis.progress import best_so_far, learning_curves
+from torchstudy.analysis.progress import best_so_far, learning_curves, search_epochs
 from torchstudy.analysis.statistics import family_scores
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.report import budget, details, figures, sections, trouble
@@ -93,7 +93,7 @@ def test_spent_ends_at_each_family_s_last_second(results: Results, drawn: dict[s
 
 
 def test_curves_show_the_median_of_every_epoch(results: Results, drawn: dict[str, Any]) -> None:
-    bands = learning_curves(results)
+    bands = learning_curves(search_epochs(results))
     medians = [t for t in drawn["curves"]["data"] if "median" in t.get("name", "")]
     assert sum(len(trace["x"]) for trace in medians) == len(bands)
     cnn = bands[bands["family"] == "CNN"]

@@ -15,7 +15,7 @@ from torchstudy.analysis.tables import Results, read_results
 from torchstudy.report import mattered, page
 from torchstudy.report.figures import drawable
 from torchstudy.report.formats import ABSENT
-from torchstudy.report.packing import packed_json
+from torchstudy.report.packing import json_text
 from torchstudy.report.page import render
 from torchstudy.report.sections import Content
 from torchstudy.report.story import Story
@@ -239,4 +239,4 @@ def test_where_an_interval_would_need_more_trials_every_share_is_possible(size: 
     known = importance(found).dropna(subset="importance")
     assert known[["low", "high", "floor"]].stack().between(0, 1).all()
     assert (known["low"].eq(0) & known["high"].eq(1)).any()
-    packed_json([drawable(figure) for figure in mattered.mattered(Story(found)).figures.values()])
+    json_text([drawable(figure) for figure in mattered.mattered(Story(found)).figures.values()])

@@ -20,7 +20,7 @@ from tests.report_kinds import write_kind
 
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.report import page, sentences
-from torchstudy.report.packing import packed_json, plotly_script
+from torchstudy.report.packing import json_object, json_text, packed, plotly_script
 from torchstudy.report.page import render, write_report
 from torchstudy.report.story import Story
 
@@ -213,9 +213,18 @@ def test_the_packed_table_holds_every_trial(results: Results, html: str) -> None
 
 def test_packed_data_cannot_hold_nan_or_a_tag() -> None:
     with pytest.raises(ValueError, match="Out of range float"):
-        packed_json({"a": float("nan")})
-    text = gzip.decompress(base64.b64decode(packed_json({"b": "</script>", "a": 1}))).decode()
+        json_text({"a": float("nan")})
+    text = json_text({"b": "</script>", "a": 1})
+    assert gzip.decompress(base64.b64decode(packed(text))).decode() == text
     assert text == '{"a":1,"b":"\\u003c/script>"}'
+
+
+def test_an_object_of_written_values_is_written_as_a_whole() -> None:
+    values = {"b<": [1, {"z": "<", "a": None}], "a": "é", '"': 2.5}
+    assert json_object({name: json_text(value) for name, value in values.items()}) == json_text(
+        values
+    )
+    assert json_object({}) == "{}"
 
 
 def test_the_winner_is_named_with_its_lead(results: Results, html: str) -> None:

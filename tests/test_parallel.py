@@ -8,7 +8,7 @@ from tests.report_data import Made, write_study
 
 from torchstudy.analysis.tables import read_results
 from torchstudy.report.details import trials
-from torchstudy.report.parallel import MOST_TICKS, example, linear_ticks
+from torchstudy.report.parallel import MOST_TICKS, example, linear_ticks, parallel_plots
 from torchstudy.report.story import Story
 
 
@@ -63,8 +63,8 @@ def test_without_any_value_there_is_no_plot(tmp_path: Path) -> None:
 def test_the_example_of_a_condition_is_about_a_range_of_this_study(tmp_path: Path) -> None:
     story, data = _data(tmp_path, Made())
     keys = [column["key"] for column in data["columns"]]
-    assert example(story, keys) == "learning_rate=0.0001..0.00316"
-    assert example(story, ["value"]) == "status=completed|stopped"
+    assert example(parallel_plots(story, keys), keys) == "learning_rate=0.0001..0.00316"
+    assert example([], keys) == "status=completed|stopped"
 
 
 @pytest.mark.parametrize(

@@ -256,7 +256,7 @@ def test_learning_curves_leave_confirmation_trainings_out(results: Results) -> N
     per_trial = curves.groupby(["family", "trial", "epoch"]).size()
     assert per_trial.max() == 1
     assert len(curves) < results.epochs["valid_accuracy"].notna().sum()
-    bands = learning_curves(results)
+    bands = learning_curves(search_epochs(results))
     assert (bands["low"] <= bands["median"]).all()
     assert (bands["median"] <= bands["high"]).all()
     first = bands[bands["epoch"] == 1].set_index("family")["n"]
@@ -265,7 +265,7 @@ def test_learning_curves_leave_confirmation_trainings_out(results: Results) -> N
 
 def test_learning_curves_of_nothing_are_empty(tmp_path: Path) -> None:
     results = read_results(write_study(tmp_path, Made(fail_all=True, trials=2, confirm=False)))
-    assert learning_curves(results).empty
+    assert learning_curves(search_epochs(results)).empty
     assert best_trials(results).empty
     assert selected_trials(results).empty
 

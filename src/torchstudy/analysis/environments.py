@@ -55,15 +55,16 @@ def origins(results: "Results") -> list[Origin]:
     A training that went on in another environment counts for both. What an earlier version
     trained has none recorded and is left out.
     """
-    numbers: dict[str, dict[str, list[int]]] = {}
+    numbers: dict[str, dict[str, dict[int, None]]] = {}
     for table in (results.trials, results.confirmation):
         for family, number, environment in _trained(table):
             for part in ids_of(environment):
-                own = numbers.setdefault(part, {}).setdefault(family, [])
-                if number not in own:
-                    own.append(number)
+                numbers.setdefault(part, {}).setdefault(family, {})[number] = None
     known = recorded(results.summary)
-    return [Origin(id=id, facts=known.get(id, {}), trials=own) for id, own in numbers.items()]
+    return [
+        Origin(id=id, facts=known.get(id, {}), trials={name: list(n) for name, n in own.items()})
+        for id, own in numbers.items()
+    ]
 
 
 def spans(numbers: Sequence[int]) -> str:

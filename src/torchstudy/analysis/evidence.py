@@ -160,11 +160,13 @@ def contest(results: Results, family: str) -> pd.DataFrame:
 
     Empty for any other family, and for columns that were not measured there is NaN.
     """
-    chosen = selected_trials(results)
-    number = chosen.loc[chosen["family"] == family, "trial"]
     trials, epochs = results.trials, results.epochs
     empty = pd.DataFrame(columns=["epoch", *CONTEST])
-    if number.empty or not set(CONTEST) & set(epochs):
+    if not set(CONTEST) & set(epochs):
+        return empty
+    chosen = selected_trials(results)
+    number = chosen.loc[chosen["family"] == family, "trial"]
+    if number.empty:
         return empty
     is_own = (trials["family"] == family) & (trials["trial"] == number.iloc[0])
     keys = trials.loc[is_own.fillna(False).astype(bool), ["family", "trial", "seed"]]

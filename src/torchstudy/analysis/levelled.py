@@ -75,8 +75,7 @@ def _rises(
     reached = own["epochs"].astype("Float64").astype("float64")
     reached = reached.mask(own["status"] == Status.COMPLETED.value, reached.max())
     stops = sorted(set(reached[values.notna() & reached.notna()]))
-    curves = search_epochs(results)
-    curves = curves[curves["family"] == family]
+    curves = search_epochs(results, family)
     if curves.empty or len(stops) < 2:
         return pd.Series(0.0, index=own.index)
     places = scale.place(np.asarray(curves["value"], "float64"))

@@ -47,13 +47,12 @@ def steps(progress: pd.DataFrame, most: int) -> pd.DataFrame:
     return progress.iloc[np.union1d(changes, even)]
 
 
-def learning_curves(results: Results) -> pd.DataFrame:
-    """Per family and epoch: median, 10% and 90% quantile over the search's trainings, and n.
+def learning_curves(curves: pd.DataFrame) -> pd.DataFrame:
+    """Per family and epoch of `search_epochs`: median, 10% and 90% quantile, and n.
 
     Columns: family, epoch, median, low, high, n. Trainings that ended earlier are not counted, so
     late epochs describe the ones that the search let go on.
     """
-    curves = search_epochs(results)
     if curves.empty:
         return pd.DataFrame(columns=["family", "epoch", "median", "low", "high", "n"])
     grouped = curves.groupby(["family", "epoch"], sort=True)["value"]
@@ -63,13 +62,17 @@ def learning_curves(results: Results) -> pd.DataFrame:
     return wide.reset_index()
 
 
-def search_epochs(results: Results, metric: str | None = None) -> pd.DataFrame:
+def search_epochs(
+    results: Results, family: str | None = None, *, metric: str | None = None
+) -> pd.DataFrame:
     """A metric after each epoch of the search: family, trial, epoch, value (never NaN).
 
-    It is the objective's unless another one is named.
+    Of all families, or of one; it is the objective's unless another metric is named.
     """
     keys = ["family", "trial", "seed"]
     table = results.epochs
+    if family is not None:
+        table = table[(table["family"] == family).fillna(False).astype(bool)]
     value = numbers(table, f"{VALID}{metric or results.objective.metric}").replace(
         [np.inf, -np.inf], np.nan
     )

@@ -90,7 +90,7 @@ class Results:
     @property
     def families(self) -> list[str]:
         """Every family declared or tried, in the order of declaration."""
-        tried = [str(name) for name in self.trials["family"].dropna()]
+        tried = [str(name) for name in self.trials["family"].dropna().unique()]
         return list(dict.fromkeys([*self.summary["families"], *tried]))
 
     @property

@@ -28,17 +28,15 @@ class Scale:
 
     def place(self, value: float) -> float | None:
         """The coordinate of a value; None for a missing one."""
-        if math.isnan(value) or math.isinf(value):
-            return None
-        return max(1.0 - value, self.floor) if self.metric.is_share else value
+        return self._place(value) if math.isfinite(value) else None
 
     def axis(self, title: str, values: Iterable[float]) -> dict[str, Any]:
         """A plotly axis over these values."""
-        places = [place for value in values if (place := self.place(value)) is not None]
+        finite = [value for value in values if math.isfinite(value)]
         axis = line_axis(title)
-        if not places:
+        if not finite:
             return axis
-        low, high = min(places), max(places)
+        low, high = sorted(self._place(end) for end in (min(finite), max(finite)))
         if self.metric.is_share:
             return {**axis, **self._error_axis(low, high)}
         if low > 0 and high / low > WIDE:
@@ -46,6 +44,9 @@ class Scale:
             texts = [quantity(tick) for tick in ticks]
             return {**axis, "type": "log", "tickvals": ticks, "ticktext": texts}
         return axis
+
+    def _place(self, value: float) -> float:
+        return max(1.0 - value, self.floor) if self.metric.is_share else value
 
     def _error_axis(self, low: float, high: float) -> dict[str, Any]:
         pad = max(0.06 * math.log10(high / low), 0.04)

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from torchstudy.analysis.optimism import expected_best
-from torchstudy.analysis.progress import learning_curves, search_epochs
+from torchstudy.analysis.progress import learning_curves
 from torchstudy.analysis.searching import outlook
 from torchstudy.report import figures, sentences
 from torchstudy.report.axes import Scale, label, line_axis, scale_of
@@ -22,7 +22,8 @@ NO_LESS = 1e-6  # of a value: a difference that comes of rounding
 
 def curves(story: Story) -> Content:
     """Learning curves of the search, and what fewer and more trials would bring."""
-    bands = learning_curves(story.results)
+    rows = story.curves
+    bands = learning_curves(rows)
     if bands.empty:
         nothing: dict[str, Any] = {
             "rooms": [],
@@ -30,7 +31,6 @@ def curves(story: Story) -> Content:
             "metric": story.metric.on("validation"),
         }
         return Content(context=nothing)
-    rows = search_epochs(story.results)
     keys = story.selected[["family", "trial"]]
     best = rows.merge(keys.astype({"trial": "Int64"}), on=["family", "trial"])
     scale = scale_of(story.metric, story.split_size("valid"))

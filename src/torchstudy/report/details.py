@@ -64,7 +64,7 @@ def trials(story: Story) -> Content:
         }
         for plot in data["parallel"]
     ]
-    context["example"] = example(story, [column["key"] for column in data["columns"]])
+    context["example"] = example(data["parallel"], [column["key"] for column in data["columns"]])
     return Content(
         context=context,
         figures={**drawn, "trial-curve": curve_figure(story)},
@@ -131,7 +131,7 @@ def _trial_data(story: Story) -> dict[str, Any]:
     return {
         "study": str(story.results.summary["study"]),
         "columns": [{"key": key, "label": label, "kind": kind} for key, label, kind in columns],
-        "rows": [[_cell(row[key]) for key, _, _ in columns] for row in table.to_dict("records")],
+        "rows": list(map(list, zip(*(_cells(table[key]) for key, _, _ in columns), strict=True))),
         "families": [
             {"name": name, "symbol": story.looks[name].symbol, "color": story.looks[name].index}
             for name in names
@@ -145,11 +145,16 @@ def _trial_data(story: Story) -> dict[str, Any]:
     }
 
 
+def _cells(column: "pd.Series[Any]") -> list[Any]:
+    """A column as JSON has it: null for what is missing or not finite, long text cut."""
+    pairs = zip(column.tolist(), column.isna().tolist(), strict=True)
+    return [None if is_missing else _cell(plain(value)) for value, is_missing in pairs]
+
+
 def _cell(value: Any) -> Any:
-    value = plain(value)
-    if pd.isna(value) or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value[:TEXT_LIMIT] if isinstance(value, str) else value
+    if isinstance(value, str):
+        return value[:TEXT_LIMIT]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _data_facts(data: dict[str, Any], noun: str) -> list[tuple[str, str]]:

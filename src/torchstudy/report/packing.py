@@ -5,6 +5,7 @@ import functools
 import gzip
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,16 @@ def packed(text: str) -> str:
     return _base64(gzip.compress(text.encode(), compresslevel=9, mtime=0))
 
 
-def packed_json(value: Any) -> str:
-    """A JSON value, packed; keys are sorted, and NaN is refused (ValueError)."""
-    return packed(json_text(value))
-
-
 def json_text(value: Any) -> str:
     """A JSON value as a page may hold it; keys are sorted, and NaN is refused (ValueError)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")
+
+
+def json_object(texts: Mapping[str, str]) -> str:
+    """The JSON object of values that are `json_text` already, as that would write it."""
+    pairs = (f"{json_text(name)}:{text}" for name, text in sorted(texts.items()))
+    return f"{{{','.join(pairs)}}}"
 
 
 def packed_plotly() -> str:

@@ -24,7 +24,14 @@ from torchstudy.report import (
     trouble,
 )
 from torchstudy.report.figures import drawable
-from torchstudy.report.packing import json_text, packed_json, packed_plotly, plotly_script, policy
+from torchstudy.report.packing import (
+    json_object,
+    json_text,
+    packed,
+    packed_plotly,
+    plotly_script,
+    policy,
+)
 from torchstudy.report.sections import Content
 from torchstudy.report.story import Story
 from torchstudy.visible import visible
@@ -111,12 +118,12 @@ SECTIONS = (
 def render(results: Results) -> str:
     """The report as HTML; the same results give the same bytes."""
     story, is_live = Story(results), results.summary.get("state") == "running"
-    figures: dict[str, Any] = {}
-    data: dict[str, Any] = {}
+    figures: dict[str, str] = {}
+    data: dict[str, str] = {}
     shown = [section for section in SECTIONS if section.concerns(story)]
     bodies = [_body(section, story, figures, data) for section in shown]
     script, plotly = page_script(is_live=is_live), plotly_script()
-    curves = data.pop("curves", None)  # unpacked when the first drawer opens, not before
+    curves = data.pop("curves", "null")  # unpacked when the first drawer opens, not before
     return (
         _templates()
         .get_template("page.html")
@@ -128,9 +135,9 @@ def render(results: Results) -> str:
             style=Markup((ASSETS / "style.css").read_text(encoding="utf-8")),
             script=Markup(script),
             packed_plotly=packed_plotly(),
-            packed_figures=packed_json(figures),
-            packed_data=packed_json(data),
-            packed_curves=packed_json(curves),
+            packed_figures=packed(json_object(figures)),
+            packed_data=packed(json_object(data)),
+            packed_curves=packed(curves),
             version=str((results.summary.get("versions") or {}).get("torchstudy", "")),
         )
     )
@@ -150,18 +157,19 @@ def page_script(*, is_live: bool = False) -> str:
     return "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
 
 
-def _body(section: Section, story: Story, figures: dict[str, Any], data: dict[str, Any]) -> Markup:
+def _body(section: Section, story: Story, figures: dict[str, str], data: dict[str, str]) -> Markup:
+    """A section, or why there is none; what it draws and its data are added as JSON."""
     template: Any = _templates().get_template(f"{section.anchor}.html").module
     try:
         content = section.content(story)
         body = template.section(content.context, section.title)
-        drawn = {name: drawable(figure) for name, figure in content.figures.items()}
-        json_text([drawn, content.data])
+        drawn = {name: json_text(drawable(each)) for name, each in content.figures.items()}
+        written = {name: json_text(value) for name, value in content.data.items()}
     except Exception as error:  # shown in the section's place
         parts: Any = _templates().get_template("parts.html").module
         return Markup(parts.broken(section, f"{type(error).__name__}: {error}"))
     figures.update(drawn)
-    data.update(content.data)
+    data.update(written)
     return Markup(body)
 
 

@@ -42,9 +42,9 @@ def parallel_plots(story: Story, columns: Sequence[str]) -> list[dict[str, Any]]
     return plots
 
 
-def example(story: Story, columns: Sequence[str]) -> str:
-    """A condition that a reader could type into the search: half of a range that varied."""
-    for plot in parallel_plots(story, columns):
+def example(plots: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
+    """A condition that a reader could type into the search: half of a range in one of `plots`."""
+    for plot in plots:
         for axis in plot["axes"][:-1]:
             name = columns[axis["place"]].removeprefix(CONFIG)
             if "values" in axis or axis["low"] == axis["high"] or not NAMEABLE.fullmatch(name):

@@ -26,13 +26,7 @@ def varying(story: Story, family: str) -> list[str]:
 
     They are in the order of the space, then of the table of trials.
     """
-    space = space_of(story, family)
-    own = story.trials[(story.trials["family"] == family).fillna(False).astype(bool)]
-    tried = {
-        str(name).removeprefix(CONFIG): own[name].dropna()
-        for name in own
-        if str(name).startswith(CONFIG)
-    }
+    space, tried = space_of(story, family), story.tried[family]
     names = dict.fromkeys([*space, *(name for name, values in tried.items() if len(values))])
     return [
         name

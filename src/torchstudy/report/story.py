@@ -1,12 +1,14 @@
 """What the sections of a report share, each computed once and only when asked for."""
 
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
+from torchstudy.analysis.progress import search_epochs
 from torchstudy.analysis.repeats import Contrast, between_searches, search_scores
 from torchstudy.analysis.statistics import Difference, against_best, family_scores
-from torchstudy.analysis.tables import Results, best_trials, selected_trials
+from torchstudy.analysis.tables import CONFIG, Results, best_trials, selected_trials
 from torchstudy.records import Objective, Status
 from torchstudy.report.formats import Metric, metric_of
 from torchstudy.report.looks import Look, looks_of
@@ -70,6 +72,21 @@ class Story:
         rank = {family: place for place, family in enumerate(self.scores["family"])}
         place = table["family"].map(lambda family: rank.get(family, len(rank)))
         return table.assign(place=place).sort_values("place", kind="stable").drop(columns="place")
+
+    @cached_property
+    def tried(self) -> "dict[str, dict[str, pd.Series[Any]]]":
+        """Every hyperparameter's values in the trials of each family, those that are there."""
+        names = [str(name) for name in self.trials if str(name).startswith(CONFIG)]
+        found = {}
+        for family in self.results.families:
+            own = self.trials.loc[(self.trials["family"] == family).fillna(False), names]
+            found[family] = {name.removeprefix(CONFIG): own[name].dropna() for name in names}
+        return found
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """The objective after each epoch of the search."""
+        return search_epochs(self.results)
 
     @cached_property
     def status_counts(self) -> dict[str, int]:

@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
-from torchstudy.analysis.progress import search_epochs
 from torchstudy.report.axes import FEW_EPOCHS, line_axis, scale_of
 from torchstudy.report.figures import blank
 from torchstudy.report.story import Story
@@ -24,7 +23,7 @@ def trial_curves(story: Story) -> dict[str, Any]:
     each family's best trial, `error` the smallest error that is drawn, None where none is; up to
     `few` epochs each is marked.
     """
-    table = search_epochs(story.results)
+    table = story.curves
     numbers = zip(story.trials["family"], story.trials["trial"], strict=True)
     rows = {key: row for row, key in enumerate(numbers)}
     found: list[dict[str, Any] | None] = [None] * len(rows)
@@ -62,8 +61,7 @@ def curve_figure(story: Story) -> go.Figure:
     scale = scale_of(story.metric, story.split_size("valid"))
     figure = blank(HEIGHT)
     figure.update_xaxes(**line_axis("Epoch"), rangemode="tozero")
-    values = search_epochs(story.results)["value"]
-    figure.update_yaxes(**scale.axis(story.metric.axis("validation"), values))
+    figure.update_yaxes(**scale.axis(story.metric.axis("validation"), story.curves["value"]))
     return figure
 
 
