@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from torchstudy import spreadsheets
 from torchstudy.analysis.tables import write_table
-from torchstudy.spreadsheets import as_csv, guarded
+from torchstudy.spreadsheets import as_csv, csv_pieces, guarded
 
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n1", " =1", "\u00a0+1", "\ufeff@x")
 
@@ -60,6 +61,36 @@ def test_a_carriage_return_begins_no_row_of_its_own() -> None:
     read = cells(as_csv(table))
     assert [row[0] for row in read] == ["x", *map(guarded, odd)]
     assert read[0][1] == "y\rz"
+
+
+@pytest.mark.parametrize("size", [7, spreadsheets.MANY + 7])
+def test_a_table_of_any_length_is_read_back_as_it_was(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spreadsheets, "PIECE", 100)  # the last piece has seven rows
+    odd = [*FORMULAS, "", "a,b", 'q"', "two\nlines", "é\U0001f600", "\ue000\r", "</script>"]
+    texts = [odd[place % len(odd)] for place in range(size)]
+    table = pd.DataFrame(
+        {
+            "=te,xt": pd.array(texts, dtype="string"),
+            "plain": texts,
+            "share": np.random.default_rng(0).normal(size=size),
+            "round": pd.array([place if place % 3 else None for place in range(size)], "Int64"),
+        }
+    )
+    text = as_csv(table)
+    assert b"".join(csv_pieces(table)) == text.encode()
+    header, *rows = cells(text)
+    assert header == ["'=te,xt", "plain", "share", "round"]
+    assert [row[0] for row in rows] == [row[1] for row in rows] == [*map(guarded, texts)]
+    assert [float(row[2]) for row in rows] == table["share"].tolist()
+    assert [row[3] for row in rows] == [str(n) if n % 3 else "" for n in range(size)]
+
+
+@pytest.mark.parametrize("size", [3, 3 * spreadsheets.MANY])
+def test_an_empty_cell_of_a_single_column_is_a_row(size: int) -> None:
+    column = pd.array([None, "a", ""] * (size // 3), dtype="string")
+    assert cells(as_csv(pd.DataFrame({"x": column}))) == [["x"], *[[""], ["a"], [""]] * (size // 3)]
 
 
 def test_a_table_on_disk_is_exact_in_parquet_and_guarded_in_csv(tmp_path: Path) -> None:

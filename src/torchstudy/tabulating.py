@@ -40,9 +40,9 @@ def study_table(
 def exported(table: "pd.DataFrame", format: str) -> bytes:
     """A table as the bytes of a csv, json (records) or parquet file."""
     if format == "csv":
-        from torchstudy.spreadsheets import as_csv
+        from torchstudy.spreadsheets import csv_pieces
 
-        return as_csv(table).encode()
+        return b"".join(csv_pieces(table))
     if format == "json":
         records = json.loads(str(table.to_json(orient="records", date_format="iso")))
         return (json.dumps(records, indent=2) + "\n").encode()

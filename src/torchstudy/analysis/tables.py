@@ -23,7 +23,7 @@ from torchstudy.schemas import (
     REPEAT_COLUMNS,
     TRIAL_COLUMNS,
 )
-from torchstudy.spreadsheets import as_csv
+from torchstudy.spreadsheets import csv_pieces
 from torchstudy.visible import storable
 
 PREDICTION_COLUMNS: dict[str, str] = {
@@ -158,10 +158,11 @@ def frame(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> p
 def write_table(table: pd.DataFrame, path_without_suffix: Path) -> None:
     """Write the table as `.parquet` and as `.csv` (see `as_csv`), each all or nothing."""
     name = path_without_suffix.name
-    with written_aside(path_without_suffix.with_name(f"{name}.parquet")) as aside:
+    parquet, csv = (path_without_suffix.with_name(f"{name}.{kind}") for kind in ("parquet", "csv"))
+    with written_aside(parquet) as aside:
         table.to_parquet(aside, index=False)
-    with written_aside(path_without_suffix.with_name(f"{name}.csv")) as aside:
-        aside.write_text(as_csv(table), encoding="utf-8", newline="")
+    with written_aside(csv) as aside, aside.open("wb") as file:
+        file.writelines(csv_pieces(table))
 
 
 def numbers(table: pd.DataFrame, column: str) -> "pd.Series[float]":
