@@ -64,8 +64,9 @@ def tables(
     objective = objectives[0]
     if not {"trials", "epochs", "proposals", "front"}.isdisjoint(names):
         epochs = epoch_table(state.name, ledger.epoch_texts(state.name))
+        searched = _ordered(ledger, state, "search")
         if not {"trials", "front"}.isdisjoint(names):
-            last_rows, searched = epochs.last_rows(), _ordered(ledger, state, "search")
+            last_rows = epochs.last_rows()
             shown = [*objectives, *(bound.objective for bound in bounds)]
             rows = [_trial_row(state.name, t, last_rows.get(t.key, {}), shown) for t in searched]
             trials = frame(rows, TRIAL_COLUMNS)
@@ -77,7 +78,7 @@ def tables(
             found["epochs"] = epochs.table
         if "proposals" in names:
             curves = epochs.curves(f"valid_{objective.metric}")
-            rows = proposal_rows(ledger, state, objective, curves)
+            rows = proposal_rows(ledger, state, searched, curves)
             found["proposals"] = frame(rows, PROPOSAL_COLUMNS)
     if "confirmation" in names:
         confirmed = _ordered(ledger, state, "confirmation")

@@ -1,12 +1,20 @@
 """The table of proposals: what the search decided, what it expected, and what came of it."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torchstudy.analysis.environments import spans
 from torchstudy.execution.ledger import Ledger, StudyState
-from torchstudy.records import Decision, Objective, Status, Training, TrainingKey, Trial
+from torchstudy.records import (
+    Decision,
+    Objective,
+    Status,
+    Training,
+    TrainingKey,
+    Trial,
+    objectives_in,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,14 +26,15 @@ Row = dict[str, object]
 def proposal_rows(
     ledger: Ledger,
     state: StudyState,
-    objective: Objective,
+    trainings: Sequence[Training],
     curves: "Mapping[TrainingKey, npt.NDArray[np.float64]]",
 ) -> list[Row]:
     """One row per decision, by family and decision; none for trials that have none recorded.
 
-    `curves` holds the objective after each epoch of a training.
+    `trainings` are those of the search, `curves` holds the objective after each epoch of one.
     """
-    searched = {(t.key.family, t.key.number): t for t in ledger.trainings(state.name, "search")}
+    objective = objectives_in(state.summary)[0]
+    searched = {(t.key.family, t.key.number): t for t in trainings}
     rows: list[Row] = []
     for family in state.summary["families"]:
         decided: list[tuple[int, Row]] = []
