@@ -18,13 +18,14 @@ from tests.training_jobs import job_for, run_job, steady
 
 from torchstudy import CNN, MLP, Float, Study, run
 from torchstudy.analysis.examples import read_examples
-from torchstudy.arrays import read_arrays
+from torchstudy.arrays import read_arrays, write_arrays
 from torchstudy.data.dataset import ImageData, prepare
 from torchstudy.errors import Interrupted, StudyError
-from torchstudy.execution import exhibits
+from torchstudy.execution import exhibits, standing
 from torchstudy.execution import job as jobs
 from torchstudy.execution.examples import (
     COUNT,
+    NOTE,
     SIDE,
     chosen_places,
     record_path,
@@ -39,6 +40,7 @@ from torchstudy.families.base import Family
 from torchstudy.families.compression import Autoencoder
 from torchstudy.families.denoising import Denoiser
 from torchstudy.families.gan import GAN
+from torchstudy.files import write_json
 from torchstudy.records import Epoch, Status
 from torchstudy.schemas import EXAMPLE_COLUMNS
 
@@ -268,6 +270,95 @@ def test_the_same_records_are_the_same_bytes(made: Path) -> None:
     trials = pd.read_parquet(made / "trials.parquet")
     write_examples(made, trials, [str(digit) for digit in range(10)])
     assert [(made / "evidence" / name).read_bytes() for name in names] == before
+
+
+MADE = ("CNN/examples.npz", "examples.parquet", "examples.csv")
+DIGITS = [str(digit) for digit in range(10)]
+
+
+def _written(folder: Path) -> list[bytes]:
+    return [(folder / "evidence" / name).read_bytes() for name in MADE]
+
+
+def _stamps(folder: Path) -> list[tuple[int, int]]:
+    found = [(folder / "evidence" / name).stat() for name in MADE]
+    return [(each.st_ino, each.st_mtime_ns) for each in found]
+
+
+def test_what_would_be_the_same_is_not_written_again(made: Path) -> None:
+    trials, before = pd.read_parquet(made / "trials.parquet"), _stamps(made)
+    write_examples(made, trials, DIGITS)
+    assert _stamps(made) == before
+    write_examples(made, trials, [*DIGITS[:9], "nine"])
+    assert all(new != old for new, old in zip(_stamps(made), before, strict=True))
+
+
+@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("harm", ["cut", "gone", "edited"])
+def test_a_file_that_is_not_as_it_was_written_is_mended(made: Path, name: str, harm: str) -> None:
+    before, path = _written(made), made / "evidence" / name
+    content, found = path.read_bytes(), path.stat()
+    if harm == "gone":
+        path.unlink()
+    elif harm == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    else:  # in place, with the size and the time that it had
+        path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    write_examples(made, pd.read_parquet(made / "trials.parquet"), DIGITS)
+    assert _written(made) == before
+
+
+def test_a_record_that_was_replaced_is_read_again_and_the_way_there_leaves_no_trace(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials, before = pd.read_parquet(made / "trials.parquet"), _written(made)
+    path = made / "checkpoints" / "CNN" / "examples" / f"2-{trials['seed'][2]}.npz"
+    was, found = path.read_bytes(), path.stat()
+    record = read_arrays(path) or {}
+    record["picture/reconstruction"] = 255 - record["picture/reconstruction"]
+    record["confidence"] = 1 - record["confidence"]
+    write_arrays(path, record)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert path.stat().st_size == found.st_size
+
+    def killed(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(standing, "write_json", killed)  # all files are new, the note is not
+        with pytest.raises(KeyboardInterrupt):
+            write_examples(made, trials, DIGITS)
+    write_examples(made, trials, DIGITS)
+    after = _written(made)
+    assert all(new != old for new, old in zip(after, before, strict=True))
+    (made / "checkpoints" / NOTE).write_text("[1]")  # as if there had never been a note
+    write_examples(made, trials, DIGITS)
+    assert _written(made) == after
+    write_examples(made, trials[:3], DIGITS)
+    path.write_bytes(was)
+    write_examples(made, trials, DIGITS)
+    assert _written(made) == before
+
+
+def test_of_two_that_write_at_once_the_note_of_one_does_not_vouch_for_the_other(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials, before = pd.read_parquet(made / "trials.parquet"), _written(made)
+    write_examples(made, trials[:2], DIGITS)
+    earlier = _written(made)
+
+    def write_note(path: Path, value: object) -> None:
+        for name, content in zip(MADE, earlier, strict=True):  # meanwhile, by another process
+            (made / "evidence" / name).write_bytes(content)
+        write_json(path, value)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(standing, "write_json", write_note)
+        write_examples(made, trials, DIGITS)
+    assert _written(made) == earlier
+    write_examples(made, trials, DIGITS)
+    assert _written(made) == before
 
 
 @pytest.mark.parametrize("name", ["examples.npz", "CNN/examples.npz", "examples.parquet"])

@@ -1,5 +1,6 @@
 """Named arrays in a file: written all or nothing, and read without trust in what they became."""
 
+import io
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,13 @@ def write_arrays(
     save = np.savez_compressed if is_packed else np.savez
     with written_aside(path) as aside, aside.open("wb") as file:
         save(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes `file` for one too
+
+
+def packed_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """The bytes of the file that `write_arrays` packs these arrays into."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]  # as above
+    return content.getvalue()
 
 
 @contextmanager

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchstudy.analysis.examples import PICTURES, SHOWN, TABLE
-from torchstudy.arrays import Arrays, read_arrays, write_arrays
+from torchstudy.arrays import Arrays, packed_arrays, read_arrays, write_arrays
 from torchstudy.data.dataset import ImageData
 from torchstudy.data.spec import Task
+from torchstudy.execution.standing import stamp_of, stands, sum_of, write_noted
+from torchstudy.files import sha256_of
 from torchstudy.schemas import EXAMPLE_COLUMNS
 from torchstudy.seeds import derive
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 COUNT = 8  # validation items: what a drawer has room for
 SIDE = 48  # pixels of a picture at most; larger ones are made smaller
 FOLDER = "examples"  # beside the folders of a family's trainings
+NOTE = ".examples.json"  # beside the families: of which records the examples were made
 PICTURE = "picture/"  # before the caption, in the names of a record's arrays
 
 Row = dict[str, object]
@@ -100,16 +103,36 @@ def write_examples(folder: Path, trials: "pd.DataFrame", classes: Sequence[str])
     """Write `evidence/examples` and each family's pictures, of the trials in their table.
 
     A record of more epochs than the trial has is of a leg whose end was never recorded: it is left
-    out, as is a damaged one. Nothing is written where no trial has a record.
+    out, as is a damaged one. Nothing is written where no trial has a record, nor where the same
+    would be written again: thousands of records take seconds to read and to pack.
     """
-    from torchstudy.analysis.tables import frame, write_table
-
     shown = read_arrays(folder / "evidence" / SHOWN)
     if not shown:
         return
+    there = list(_records(folder, trials))
+    given = [[*map(str, trial.values()), stamp_of(path)] for trial, path in there]
+    shown_now = sha256_of(folder / "evidence" / SHOWN)
+    sources = sum_of([given, shown_now, list(classes), EXAMPLE_COLUMNS])
+    note = folder / "checkpoints" / NOTE
+    if stands(note, sources, folder / "evidence"):
+        return
+    if made := _made(there, shown, classes):
+        write_noted(note, sources, folder / "evidence", made)
+
+
+def _made(
+    there: Sequence[tuple[Mapping[str, Any], Path]], shown: Arrays, classes: Sequence[str]
+) -> dict[str, bytes]:
+    """The files that are made of the records, by their name in `evidence`: pictures, then table."""
+    from torchstudy.analysis.tables import frame
+    from torchstudy.spreadsheets import csv_pieces
+
     rows: list[Row] = []
     pictures: dict[str, Arrays] = {}
-    for trial, record in _records(folder, trials):
+    for trial, path in there:
+        record = read_arrays(path)
+        if not record or int(record["epochs"]) > trial["epochs"]:
+            continue
         own = {name: trial[name] for name in ("study", "family", "trial", "seed")}
         own["epoch"] = int(record["epoch"])
         own["sees_images"] = bool(record["sees_images"]) if "sees_images" in record else None
@@ -117,14 +140,17 @@ def write_examples(folder: Path, trials: "pd.DataFrame", classes: Sequence[str])
         for name in (name for name in record if name.startswith(PICTURE)):
             key = f"{trial['trial']}/{own['epoch']}/{name.removeprefix(PICTURE)}"
             pictures.setdefault(str(trial["family"]), {})[key] = record[name]
-    for family, arrays in pictures.items():
-        write_arrays(folder / "evidence" / family / PICTURES, arrays, is_packed=True)
-    if rows or pictures:
-        write_table(frame(rows, EXAMPLE_COLUMNS), folder / "evidence" / TABLE)
+    made = {f"{family}/{PICTURES}": packed_arrays(own) for family, own in pictures.items()}
+    if not rows and not pictures:
+        return {}
+    table = frame(rows, EXAMPLE_COLUMNS)
+    made[f"{TABLE}.parquet"] = table.to_parquet(index=False)
+    made[f"{TABLE}.csv"] = b"".join(csv_pieces(table))
+    return made
 
 
-def _records(folder: Path, trials: "pd.DataFrame") -> Iterator[tuple[Mapping[str, Any], Arrays]]:
-    """Every trial that has a record, with it."""
+def _records(folder: Path, trials: "pd.DataFrame") -> Iterator[tuple[Mapping[str, Any], Path]]:
+    """Every trial that has a record, with where it is."""
     there: dict[str, set[str]] = {}
     for trial in trials[["study", "family", "trial", "seed", "epochs"]].to_dict("records"):
         family = str(trial["family"])
@@ -132,11 +158,8 @@ def _records(folder: Path, trials: "pd.DataFrame") -> Iterator[tuple[Mapping[str
         if family not in there:
             there[family] = set(os.listdir(place)) if place.is_dir() else set()
         name = f"{trial['trial']}-{trial['seed']}.npz"
-        if name not in there[family]:
-            continue
-        record = read_arrays(place / name)
-        if record and int(record["epochs"]) <= trial["epochs"]:
-            yield {str(key): value for key, value in trial.items()}, record
+        if name in there[family]:
+            yield {str(key): value for key, value in trial.items()}, place / name
 
 
 def _rows(own: Row, record: Arrays, shown: Arrays, classes: Sequence[str]) -> Iterator[Row]:

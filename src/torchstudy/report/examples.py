@@ -165,7 +165,7 @@ def _of_the_split(story: Story) -> tuple[Metric, dict[tuple[str, int, int], floa
     metric = Metric(name="accuracy") if has_accuracy else story.metric
     if _is_made_up(story) or not story.split_size("valid"):
         return metric, {}
-    table = search_epochs(story.results, metric.name)
+    table = search_epochs(story.results, metric=metric.name)
     keys = zip(table["family"], table["trial"], table["epoch"], strict=True)
     return metric, dict(zip(keys, table["value"].tolist(), strict=True))
 
