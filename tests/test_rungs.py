@@ -49,10 +49,22 @@ def test_rungs_are_a_share_of_the_full_length_and_short_trainings_have_none(
 
 
 def test_one_new_configuration_in_ten_goes_straight_to_the_top() -> None:
-    firsts = [LADDER.first(number) for number in range(40)]
+    firsts = [LADDER.first(number, trained=0) for number in range(40)]
     assert [number for number, until in enumerate(firsts) if until == 27] == [9, 19, 29, 39]
     assert set(firsts) == {3, 27}
-    assert {without_rungs(27).first(number) for number in range(40)} == {27}
+    assert {without_rungs(27).first(number, trained=0) for number in range(40)} == {27}
+
+
+def test_once_five_full_trainings_have_been_paid_new_trials_pause_at_the_second_rung() -> None:
+    assert [LADDER.first(0, trained) for trained in (0, 134, 135, 10_000)] == [3, 3, 9, 9]
+    assert LADDER.first(9, trained=10_000) == 27
+    assert ladder_for(52).first(0, trained=260) == 9
+
+
+@pytest.mark.parametrize("epochs", [3, 9])
+def test_the_top_is_nobodys_first_rung_for_what_has_been_paid(epochs: int) -> None:
+    ladder = ladder_for(epochs)
+    assert ladder.first(0, trained=10_000) == ladder.levels[0]
 
 
 def test_the_next_rung_is_the_first_above_what_was_reached() -> None:
@@ -104,3 +116,10 @@ def test_without_rungs_nobody_waits() -> None:
 def test_the_expected_epochs_are_those_of_a_search_that_promotes_what_it_may() -> None:
     assert expected_epochs(without_rungs(27), 9) == 9 * 27
     assert expected_epochs(Ladder(levels=(3, 9, 27), straight=0), 9) == 9 * 3 + 3 * 6 + 1 * 18
+
+
+def test_the_expected_epochs_know_who_does_not_pause_at_the_first_rung() -> None:
+    ladder = Ladder(levels=(3, 9, 27), straight=0)
+    num_early = 19  # whose 57 + 42 + 54 epochs are more than five times 27
+    assert expected_epochs(ladder, num_early) == 19 * 3 + 7 * 6 + 3 * 18
+    assert expected_epochs(ladder, 60) == 60 * 3 + 41 * 6 + 14 * 18

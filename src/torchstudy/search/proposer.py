@@ -236,7 +236,8 @@ def _num_usable(question: Question) -> int:
 def _beginning(question: Question, config: Config, origin: str, note: str = "") -> Proposal:
     number = len(question.tried)
     is_trusted = origin == "recipe" and question.trusts_recipe
-    until = question.ladder.top if is_trusted else question.ladder.first(number)
+    trained = sum(trial.epochs for trial in question.tried)
+    until = question.ladder.top if is_trusted else question.ladder.first(number, trained)
     return Proposal(trial=number, config=config, until=until, origin=origin, note=note)
 
 

@@ -6,6 +6,7 @@ that was paused goes on from its checkpoint; learning-rate schedules are defined
 length, so that all have the same course.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,14 @@ SHARE = 0.06  # of the full length, the same for long trainings
 FACTOR = 3
 WORTH = 1.5  # a rung is left out where the next is fewer times as long: a pause saves little
 STRAIGHT = 10
+# Full trainings' worth of epochs after which a new trial pauses at the second rung first. Networks
+# that learn late, deep ones above all, are far behind at the first rung, and a model that sees them
+# there alone believes them bad: where searches of LCBench were stuck, 3 to 13% of random
+# configurations were better than their best, in the middle of the field at 3 epochs, and among the
+# best 2 to 8% at 9. While little has been tried a short first rung is worth more.
+# Regret with it less that without: -0.009 (standard error 0.015) at 10 units and -0.026 (0.020) at
+# 20 in 62 searches of 31 data sets. After 2.5: -0.026 (0.018), -0.013 (0.020), in 48 of them.
+SOON = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +47,16 @@ class Ladder:
         """The full length of a training."""
         return self.levels[-1]
 
-    def first(self, number: int) -> int:
-        """Where the first leg of trial `number` ends."""
-        is_straight = self.straight and number % self.straight == self.straight - 1
-        return self.top if is_straight else self.levels[0]
+    def first(self, number: int, trained: int) -> int:
+        """Where the first leg of trial `number` ends, when all have had `trained` epochs in sum."""
+        if self.straight and number % self.straight == self.straight - 1:
+            return self.top
+        return self.levels[self.num_skipped if trained >= SOON * self.top else 0]
+
+    @property
+    def num_skipped(self) -> int:
+        """The rungs that later trials do not pause at: the first, if the next is not the top."""
+        return int(len(self.levels) > 2)
 
     def after(self, epochs: int) -> int:
         """The next rung of a trial that has reached `epochs`."""
@@ -80,10 +95,19 @@ def promotable(ladder: Ladder, tried: Sequence[Tried], *, is_closing: bool = Fal
 
 def expected_epochs(ladder: Ladder, trials: int) -> int:
     """The epochs of a search of so many trials in which every rung lets as many on as it may."""
-    before, epochs, num_there = 0, 0, trials
+    if not ladder.num_skipped:
+        return _epochs(ladder, trials)
+    soon = SOON * ladder.top
+    num_early = bisect_left(range(trials), soon, key=lambda some: _epochs(ladder, some))
+    return _epochs(ladder, trials, num_late=trials - num_early)
+
+
+def _epochs(ladder: Ladder, trials: int, *, num_late: int = 0) -> int:
+    """The same, if so many do not pause at the first rung."""
+    before, epochs, num_there, num_on = 0, 0, trials, num_late
     for level in ladder.levels:
         epochs += num_there * (level - before)
         num_straight = trials // ladder.straight if ladder.straight else 0
-        num_there = max(num_straight, -(-num_there // ladder.factor))
-        before = level
+        num_there = max(num_straight, num_on, -(-num_there // ladder.factor))
+        before, num_on = level, 0
     return epochs
