@@ -35,8 +35,8 @@ class Ladder:
     `straight`-th new configuration goes to the top at once: some are late to bloom, and a model of
     learning curves has to see ends (0: none). They take up room on the rungs that they pass: where
     they did not, the regret in 42 searches of 31 data sets of LCBench was higher by 0.012 (standard
-    error 0.027) at 20 units. With points of the sequence in their place it was higher by 0.082 (0.033;
-    44 searches), with twice as many of them after 5 units by 0.016 (0.012; 62).
+    error 0.027) at 20 units. With points of the sequence in their place it was higher by 0.082
+    (0.033; 44 searches), with twice as many of them after 5 units by 0.016 (0.012; 62 searches).
     """
 
     levels: tuple[int, ...]
