@@ -26,8 +26,8 @@ MOST_LISTED = 10_000  # configurations: a larger space is not used up by trials
 FEWEST_VALUES = 2  # from which a model can learn what is better
 FEWEST_RANKED = 6  # values before a model ranks trials better than their own values do
 OPTIMISM = 0.5  # standard deviations that count for a trial that may be promoted
-# Of ten new configurations, the fifth is a point of the sequence: see _origin. With every second
-# one where the best trial is older than 15, the regret in 44 searches of 22 data sets of LCBench was
+# Of ten new configurations the fifth is a point of the sequence: see _origin. With every second
+# where the best trial is older than 15, regret in 44 searches of 22 data sets of LCBench was
 # higher by 0.024 (standard error 0.014) at 20 units.
 EXPLORED = (10, 4)
 
