@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from torchstudy.analysis.importance import Weighed
 from torchstudy.analysis.tables import CONFIG, config_of
@@ -114,7 +114,7 @@ def _near(
     near = int(_is_near(domain, best, side, margin).sum())
     others = _is_near(domain, rest, side, margin)
     chance = max(_share(domain, side, margin), float(others.mean()) if len(others) else 0.0)
-    p = float(stats.binom.sf(near - 1, len(best), min(chance, 1.0))) if len(best) else 1.0
+    p = float(special.bdtrc(near - 1, len(best), min(chance, 1.0))) if len(best) else 1.0
     return {"side": side, "n": len(best), "near": near, "chance": chance, "p": p}
 
 

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
-from torchstudy.analysis.importance import LEVEL, Weighed, design_of, moments_of, weighed
+from torchstudy.analysis.importance import Weighed, design_of, moments_of, weighed
 from torchstudy.analysis.tables import CONFIG, Results, plain
 from torchstudy.analysis.terms import Term
+from torchstudy.analysis.widths import quantile
 from torchstudy.domains import FloatDomain, IntDomain, RangeDomain
 
 Array = npt.NDArray[np.float64]
@@ -74,7 +74,7 @@ def _effect(found: Weighed, term: Term) -> pd.DataFrame:
     error = np.sqrt(
         variance * np.einsum("ij,jk,ik->i", columns, covariance[np.ix_(own, own)], columns)
     )
-    error *= stats.t.ppf((1 + LEVEL) / 2, freedom)
+    error *= quantile(freedom)
     curves = [_scores(found.trials, middle + side * error) for side in (0, -1, 1)]
     ends = np.sort(curves[1:], axis=0)  # where smaller is better the ends change places
     return pd.DataFrame(

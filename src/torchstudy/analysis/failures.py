@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from torchstudy.analysis.tables import CONFIG, numbers
 from torchstudy.records import Status
@@ -89,6 +88,8 @@ def _region(failed: pd.DataFrame, rest: pd.DataFrame) -> dict[str, object]:
 def _contrasts(
     failed: pd.DataFrame, rest: pd.DataFrame
 ) -> Iterator[tuple[float, str, float, float]]:
+    from scipy import stats  # a third of a second, and few studies have enough failures
+
     for column in (str(name) for name in failed.columns if str(name).startswith(CONFIG)):
         kind = failed[column].dtype
         if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind):

@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import linalg, stats
+from scipy import linalg
 
 from torchstudy.analysis.levelled import levelled
 from torchstudy.analysis.tables import CONFIG, Results
 from torchstudy.analysis.terms import FEWEST, Term, domains_of, terms_of
+from torchstudy.analysis.widths import quantile
 from torchstudy.seeds import derive
 
 Array = npt.NDArray[np.float64]
 Owner = frozenset[str]
 
 SHUFFLES = 300
-LEVEL = 0.95  # of intervals
 FLOOR = 0.97  # of the largest shares in shuffled scores lie below: 95 with a search that adapts
 GROUPS = 20  # of trials, left out in turn
 MOST = 8  # hyperparameters that may rise above the floor
@@ -299,7 +299,7 @@ def _errors(design: Design, scores: Array, risen: Sequence[str], names: Sequence
     )
     spread = found - found.mean(axis=1, keepdims=True)
     error = np.sqrt((groups - 1) / groups * (spread**2).sum(axis=1))
-    half = np.asarray(stats.t.ppf((1 + LEVEL) / 2, groups - 1) * error)
+    half = np.asarray(quantile(groups - 1) * error)
     return np.where(np.isfinite(half), half, np.inf)
 
 

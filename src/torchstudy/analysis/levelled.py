@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from torchstudy.analysis.progress import search_epochs
 from torchstudy.analysis.tables import Results
@@ -65,7 +65,7 @@ def levelled(results: Results, family: str) -> pd.DataFrame:
 def normal_scores(values: "pd.Series[float]") -> "pd.Series[float]":
     """The normal quantile of each rank (van der Waerden's scores), equal values equal."""
     shares = (values.rank() - 0.5) / max(len(values), 1)
-    return pd.Series(stats.norm.ppf(shares.to_numpy(dtype="float64")), index=values.index)
+    return pd.Series(special.ndtri(shares.to_numpy(dtype="float64")), index=values.index)
 
 
 def _rises(

@@ -13,7 +13,6 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from torchstudy.analysis.statistics import (
     COUNTED,
@@ -26,7 +25,7 @@ from torchstudy.analysis.statistics import (
     t_interval,
 )
 from torchstudy.analysis.tables import Results, numbers, read_predictions
-from torchstudy.analysis.widths import LEVEL, Array, Part, half_width
+from torchstudy.analysis.widths import Array, Part, half_width, quantile
 from torchstudy.records import COUNTS
 from torchstudy.repeats import repeat_name
 
@@ -161,7 +160,7 @@ def share_interval(shares: Array) -> Interval:
     97% where the searches' scatter is more than the items'.
     """
     mean, parts = _mean_and_parts(shares)
-    spread, z = mean * (1 - mean), float(stats.norm.ppf((1 + LEVEL) / 2))
+    spread, z = mean * (1 - mean), quantile(math.inf)
     least = z**2 / (shares.size if spread else shares.shape[1])
     excess = max(half_width(parts) ** 2 / spread, least) if spread else least
     centre = (mean + excess / 2) / (1 + excess)
@@ -189,7 +188,7 @@ def _mean_and_parts(values: Array) -> tuple[float, list[Part]]:
 
 def width_factor(searches: int) -> float:
     """By how many standard errors a t interval over so many searches goes to either side."""
-    return float(stats.t.ppf((1 + LEVEL) / 2, searches - 1))
+    return quantile(searches - 1)
 
 
 def _tested(results: Results, family: str) -> pd.DataFrame:
