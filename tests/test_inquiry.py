@@ -10,6 +10,7 @@ from tests.test_runner import linear_study
 from torchstudy.domains import Choice
 from torchstudy.execution.asking import InlineAsker
 from torchstudy.execution.board import Board
+from torchstudy.execution.database import now
 from torchstudy.execution.inquiry import Asked
 from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.proposing import Proposing
@@ -51,6 +52,7 @@ class Search:
             origin="promotion" if trial is not None else "sobol" if expected is None else "model",
             value=math.nan if expected is None else expected,
             spread=0.02,
+            decided=now(),
         )
         if trial is None:
             trial = len(self.board.trials["Linear"])
@@ -106,6 +108,22 @@ def begun() -> Search:
     for trial in range(6):
         search.train(trial, 3)
     return search
+
+
+def test_a_retried_trial_is_waited_for_until_it_is_where_it_was_to_get_and_not_again() -> None:
+    search = Search(workers=3)
+    for _ in range(12):
+        search.decide(3)
+    for trial in range(12):
+        is_crashed = trial == 2
+        search.train(trial, 0 if is_crashed else 3, Status.CRASHED if is_crashed else Status.PAUSED)
+    search.ledger.retry("lines", [search.key(2)])
+    search.board.refresh()
+    assert search.schedule.inquiry.question() is None
+    search.train(2, 3)
+    search.decide(9, trial=2)
+    search.decide(3)
+    assert search.asked().pending == (12, 13)  # the promotion is under way, and nobody waits for it
 
 
 def test_the_first_questions_know_nothing_and_wait_for_nothing() -> None:

@@ -172,9 +172,8 @@ class Inquiry:
 
     def _is_catching_up(self, family: str) -> bool:
         """Whether a crashed trial that began again is not yet where it was to get, unless last."""
-        last = self.legs.count(family) - 1
-        begun = ((leg, self.legs.training(leg)) for leg in self.legs.unended(family))
-        return any(t is not None and t.earlier and leg.decision.number < last for leg, t in begun)
+        last, unended = self.legs.count(family) - 1, self.legs.unended(family)
+        return any(leg.decision.number < last and self.legs.began_again(leg) for leg in unended)
 
     def _is_training(self, family: str) -> bool:
         """Whether a training has begun that is not at its end and does not wait at a rung."""

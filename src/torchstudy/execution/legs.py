@@ -75,6 +75,13 @@ class Legs:
         """The search's training of the leg's trial; None if it has not begun."""
         return self.board.search_of(leg.trial.family, leg.trial.number)
 
+    def began_again(self, leg: Leg) -> bool:
+        """Whether its training crashed and began again since it was decided."""
+        training = self.training(leg)
+        if training is None or not training.earlier:
+            return False
+        return leg.decision.decided <= training.earlier[-1].finished
+
     def resting(self, family: str) -> list[Training]:
         """The trainings that wait at a rung: they go on if they are promoted."""
         return [
