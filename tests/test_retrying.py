@@ -14,6 +14,7 @@ from torchstudy.analysis.tables import Results, read_table
 from torchstudy.data.spec import DataSpec
 from torchstudy.domains import Choice
 from torchstudy.errors import RunError, StudyError
+from torchstudy.execution.examples import record_path
 from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.outputs import training_folder
 from torchstudy.execution.retrying import retry
@@ -183,10 +184,13 @@ def test_what_a_crash_has_left_is_not_gone_on_from(tmp_path: Path) -> None:
     folder = training_folder(results.folder, key)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "checkpoint.pt").write_bytes(b"of the crash")
+    record_path(folder).parent.mkdir(exist_ok=True)
+    record_path(folder).write_bytes(b"answers at a rung before the crash")
     with closing(Ledger(f"sqlite:///{tmp_path / 'studies.sqlite'}")) as ledger:
         said = retry(ledger, "lines", results.folder, ["Mendable"])
     assert said == "trained again: Mendable #0"
     assert not folder.exists()
+    assert not record_path(folder).exists()
 
 
 def test_a_family_that_takes_no_part_keeps_its_crashes(tmp_path: Path) -> None:

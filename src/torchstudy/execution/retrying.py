@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from torchstudy.errors import StudyError
+from torchstudy.execution.examples import record_path
 from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.outputs import training_folder
 from torchstudy.files import discard
@@ -21,11 +22,14 @@ def check_retry(is_wanted: bool, is_fresh: bool) -> None:
 def retry(ledger: Ledger, study: str, folder: Path, families: Sequence[str]) -> str:
     """Have the crashed trainings of these families begin again; says which, or that none did.
 
-    Their files go first: what is left of a checkpoint must not be gone on from.
+    Their files go first: what is left of a checkpoint must not be gone on from, nor answers to
+    examples that it gave before it crashed be taken for what comes now.
     """
     found = _crashed(ledger, study, families)
     for training in found:
-        discard(training_folder(folder, training.key))
+        own = training_folder(folder, training.key)
+        discard(own)
+        discard(record_path(own))
     ledger.retry(study, [training.key for training in found])
     return f"trained again: {_named(found)}" if found else "nothing crashed that could be retried"
 
