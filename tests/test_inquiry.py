@@ -29,10 +29,12 @@ VALUES = (0.5, 0.7, 0.6, 0.65, 0.8, 0.9, 0.85, 0.7, 0.75)  # of nine epochs
 class Search:
     """A search of one family over rungs 3 and 9, in which the test decides and trains."""
 
-    def __init__(self, *, workers: int = 1, trials: int = 20, **more: object) -> None:
+    def __init__(
+        self, *, workers: int = 1, trials: int = 20, epochs: int = 9, **more: object
+    ) -> None:
         self.ledger = Ledger("sqlite://")
         self.ledger.claim("lines", {})
-        self.study = linear_study(epochs=9, trials=trials, **more)
+        self.study = linear_study(epochs=epochs, trials=trials, **more)
         self.board = Board(self.ledger, "lines", ["Linear"])
         self.schedule = Schedule(
             study=self.study,
@@ -124,6 +126,14 @@ def test_a_retried_trial_is_waited_for_until_it_is_where_it_was_to_get_and_not_a
     search.decide(9, trial=2)
     search.decide(3)
     assert search.asked().pending == (12, 13)  # the promotion is under way, and nobody waits for it
+
+
+def test_the_effort_left_knows_that_new_trials_pause_later_by_now() -> None:
+    search = Search(trials=53, epochs=27, confirm=None)
+    for trial in range(45):
+        search.decide(3)
+        search.train(trial, 3)
+    assert search.schedule.effort_left("Linear") == (8 * 9 + 3 * 18) / 27
 
 
 def test_the_first_questions_know_nothing_and_wait_for_nothing() -> None:

@@ -123,3 +123,5 @@ def test_the_expected_epochs_know_who_does_not_pause_at_the_first_rung() -> None
     num_early = 19  # whose 57 + 42 + 54 epochs are more than five times 27
     assert expected_epochs(ladder, num_early) == 19 * 3 + 7 * 6 + 3 * 18
     assert expected_epochs(ladder, 60) == 60 * 3 + 41 * 6 + 14 * 18
+    assert expected_epochs(ladder, 60, trained=5 * 27) == 60 * 9 + 20 * 18
+    assert expected_epochs(ladder, num_early, trained=60) > expected_epochs(ladder, num_early)

@@ -141,7 +141,8 @@ class Schedule:
         most, trials, ladder = self.num_left(family), self._trials_left(family), self.inquiry.ladder
         if self.search_is_over or not trials:
             return float(most)
-        return most - trials + expected_epochs(ladder, trials) / ladder.top
+        trained = sum(training.epochs for training in self.board.searched(family))
+        return most - trials + expected_epochs(ladder, trials, trained) / ladder.top
 
     def search_key(self, family: str, number: int) -> TrainingKey:
         """The key under which the search trains a trial."""

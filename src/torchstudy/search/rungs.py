@@ -94,11 +94,14 @@ def promotable(ladder: Ladder, tried: Sequence[Tried], *, is_closing: bool = Fal
     return []
 
 
-def expected_epochs(ladder: Ladder, trials: int) -> int:
-    """The epochs of a search of so many trials in which every rung lets as many on as it may."""
+def expected_epochs(ladder: Ladder, trials: int, trained: int = 0) -> int:
+    """The epochs of so many trials of a search in which every rung lets as many on as it may.
+
+    `trained` are those that trials before them have had.
+    """
     if not ladder.num_skipped:
         return _epochs(ladder, trials)
-    soon = SOON * ladder.top
+    soon = SOON * ladder.top - trained
     num_early = bisect_left(range(trials), soon, key=lambda some: _epochs(ladder, some))
     return _epochs(ladder, trials, num_late=trials - num_early)
 
