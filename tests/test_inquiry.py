@@ -377,6 +377,17 @@ def test_nothing_begins_that_would_not_get_to_its_first_rung_in_time(
     assert (search.schedule.next_step([]) is not None) is has_time
 
 
+def test_the_first_rung_of_a_later_trial_is_the_second() -> None:
+    search = Search(minutes=0.15, epochs=27)
+    for trial in range(5):
+        search.decide(3 if trial < 4 else 9)
+    for trial in range(4):  # two seconds each of nine
+        search.train(trial, 3)
+    waiting = search.board.decided["Linear"]
+    waiting[4] = replace(waiting[4][0], seconds=1.5), 4
+    assert not search.schedule.inquiry.has_time("Linear")
+
+
 def test_without_time_nothing_new_begins_and_what_has_begun_goes_on() -> None:
     search = Search(minutes=0.05)
     for _ in range(8):

@@ -459,3 +459,13 @@ def test_the_model_loads_neither_ax_nor_botorch() -> None:
         "assert not {'torch', 'ax', 'botorch'} & set(sys.modules), 'loaded by the model'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_has_been_trained_says_where_a_new_trial_pauses_first() -> None:
+    configs = [SPACE.sample(np.random.default_rng(n)) for n in range(5)]
+    tried = [
+        replace(waiting(n, config, 0.5), values={3: 0.5, 9: 0.5, 27: 0.5}, state="completed")
+        for n, config in enumerate(configs)
+    ]
+    assert decide(question(tried[:4])).until == 3
+    assert decide(question(tried)).until == 9

@@ -101,7 +101,7 @@ def test_without_being_asked_what_crashed_stays_and_the_way_on_is_said(tmp_path:
     assert_same_results(run_inline(mixed(), tmp_path, watcher=watcher), first)
     named = ", ".join(f"Mendable #{number}" for number in crashed)
     assert watcher.texts == [
-        f"crashed: {named}; once the cause is mended, --retry-crashed trains that again"
+        f"crashed: {named}; once the cause is mended, --retry-crashed trains them again"
     ]
 
 

@@ -1,6 +1,7 @@
 """Which search of several a command is about, and that fewer repeats take none away."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -173,14 +174,15 @@ def test_the_table_of_repeats_is_of_all_of_them() -> None:
 
 
 @pytest.fixture
-def growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    write_study(tmp_path, "tiny", QUICK)
-    assert optimize("run", "tiny", "--repeats", 3, "--executor", "inline").exit_code == 0
-    return tmp_path
+def growing(_searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a copy of all that the three searches left."""
+    folder = shutil.copytree(_searched, tmp_path / "copy", symlinks=True)
+    monkeypatch.chdir(folder)
+    return folder
 
 
-def test_fewer_repeats_keep_and_count_all_searches_and_go_on_with_so_many(growing: Path) -> None:
+@pytest.mark.usefixtures("growing")
+def test_fewer_repeats_keep_and_count_all_searches_and_go_on_with_so_many() -> None:
     kept = (
         "3 searches are there; all are kept and counted, and the first 2 are gone on with "
         "(--repeats 3 goes on with all)"

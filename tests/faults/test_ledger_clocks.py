@@ -27,6 +27,7 @@ STAMPS = {
     "execution/database.py: datetime.now",
     "execution/integrity.py: datetime.now",
     "following.py: datetime.now",
+    "scratch.py: time.time",
     "training/together/epoch.py: datetime.now",
     "training/trainer.py: datetime.now",
 }

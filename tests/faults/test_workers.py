@@ -517,7 +517,7 @@ def test_the_same_error_thrice_stops_the_run_and_shows_the_users_line_once(tmp_p
     assert lines[2].endswith(", in loss")
     assert lines[3].strip().startswith('raise KeyError("no such target")')
     assert lines[-2] == "KeyError: 'no such target'"
-    assert lines[-1] == "once that is mended, --fresh begins the study again"
+    assert lines[-1] == "once it is mended, --retry-crashed trains them again"
     assert str(caught.value).count("no such target") == 2  # the line itself, and what it raised
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 COUNT = 8  # validation items: what a drawer has room for
 SIDE = 48  # pixels of a picture at most; larger ones are made smaller
+FORM = 1  # of what is made of the records: another one where that changes
 FOLDER = "examples"  # beside the folders of a family's trainings
 NOTE = ".examples.json"  # beside the families: of which records the examples were made
 PICTURE = "picture/"  # before the caption, in the names of a record's arrays
@@ -112,7 +113,7 @@ def write_examples(folder: Path, trials: "pd.DataFrame", classes: Sequence[str])
     there = list(_records(folder, trials))
     given = [[*map(str, trial.values()), stamp_of(path)] for trial, path in there]
     shown_now = sha256_of(folder / "evidence" / SHOWN)
-    sources = sum_of([given, shown_now, list(classes), EXAMPLE_COLUMNS])
+    sources = sum_of([FORM, given, shown_now, list(classes), EXAMPLE_COLUMNS])
     note = folder / "checkpoints" / NOTE
     if stands(note, sources, folder / "evidence"):
         return

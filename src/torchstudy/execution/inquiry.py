@@ -238,7 +238,7 @@ class Inquiry:
         new = (leg for leg in self.legs.unended(family) if self.legs.training(leg) is None)
         if (leg := next(new, None)) is None:
             return 0.0
-        first = min(leg.until, self.ladder.levels[0])
+        first = self.ladder.levels[0] if leg.until == self.ladder.top else leg.until
         if math.isfinite(leg.decision.seconds):
             return leg.decision.seconds * first / leg.until
         epochs = sum(training.epochs for training in self.board.searched(family))

@@ -39,7 +39,10 @@ def way_on(ledger: Ledger, study: str, folder: Path, families: Sequence[str]) ->
     found = _crashed(ledger, study, families)
     if not found:
         return ""
-    return f"crashed: {_named(found)}; once the cause is mended, --retry-crashed trains that again"
+    what = "that" if len(found) == 1 else "them"
+    return (
+        f"crashed: {_named(found)}; once the cause is mended, --retry-crashed trains {what} again"
+    )
 
 
 def _crashed(ledger: Ledger, study: str, families: Sequence[str]) -> list[Training]:

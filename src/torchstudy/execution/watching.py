@@ -56,7 +56,8 @@ class Subject:
         """`CNN #7`, `confirm CNN #7, seed 2 of 3`, `test CNN #7, seed 2 of 3` and the like."""
         words = {"search": "", "confirmation": "confirm "}
         prefix = words[self.purpose] if self.action == "train" else f"{self.action} "
-        seed = f", seed {self.turn[0]} of {self.turn[1]}" if self.turn else ""
+        place, count = self.turn or (1, 1)
+        seed = f", seed {place} of {count}" if count > 1 else ""
         return f"{prefix}{self.trial.family} #{self.trial.number}{seed}"
 
     def is_resting(self, outcome: Outcome) -> bool:
