@@ -14,11 +14,13 @@ from torchstudy import exporting
 from torchstudy.analysis.tables import Results
 from torchstudy.errors import StudyError
 from torchstudy.execution import refit
-from torchstudy.exporting import export_model
+from torchstudy.exporting import export_and_show, export_model
+from torchstudy.families.base import Family
 from torchstudy.families.linear import LinearModel
 from torchstudy.models import formats
 from torchstudy.models.saved import load_model
 from torchstudy.records import Epoch
+from torchstudy.values import Value
 
 pytestmark = pytest.mark.usefixtures("short_reports")
 
@@ -107,6 +109,38 @@ def test_without_confirmation_the_best_trial_is_exported_and_said_to_be_optimist
     assert f"Validation accuracy: {100 * values.max():.1f}%" in text
     assert "It is optimistic: these items decided between 3 trials" in text
     assert "Test accuracy" not in text
+
+
+@pytest.mark.parametrize(
+    ("cls", "space", "has_epochs"), [(Linear, {"batch_size": 16}, True), (LinearModel, {}, False)]
+)
+def test_a_card_speaks_of_epochs_only_where_there_are_some(
+    cls: type[Family], space: dict[str, Value], has_epochs: bool, tmp_path: Path
+) -> None:
+    study = linear_study(families=[cls], confirm=None, space=space)
+    run_inline(study, tmp_path)
+    text = card_in(export_model(study, tmp_path / "out", reports=tmp_path).folder)
+    assert "between 3 trials" in text
+    assert "The network of the training with seed" in text
+    for words in ("and between epochs", "a full training has", "after its best epoch"):
+        assert (words in text) is has_epochs, words
+
+
+@pytest.mark.slow
+def test_the_card_of_a_refit_without_confirmation_does_not_say_that_test_was_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Slow: a network is fitted in a process of its own."""
+    study = linear_study(families=[LinearModel], confirm=None, space={})
+    run_inline(study, tmp_path)
+    capsys.readouterr()
+    options = {"reports": tmp_path, "storage": None, "repeat": None}
+    export_and_show(study, tmp_path / "out", refit=True, **options)
+    assert "nan" not in capsys.readouterr().out
+    text = card_in(tmp_path / "out")
+    assert "read once" not in text
+    assert "the test split, and that is not read for it" in text
+    assert "items; mean and spread for scaling are those of the train split" in text
 
 
 @pytest.mark.slow

@@ -103,14 +103,15 @@ def export_model(
         return _exported(chosen, declared, data, made.folder, folder, refit=made)
 
 
-def export_and_show(reference: str, to: Path, **options: Any) -> None:
+def export_and_show(reference: "Study | str", to: Path, **options: Any) -> None:
     """Export a model and print what was written; epochs of a refit as they come."""
     from torchstudy.models.exported import lines
     from torchstudy.printing import print_text
     from torchstudy.stored import search_words
 
     def say(row: Epoch) -> None:
-        print(f"epoch {row.epoch}: train loss {row.train_loss:.6g}", flush=True)
+        if row.train_loss == row.train_loss:  # a solver has none
+            print(f"epoch {row.epoch}: train loss {row.train_loss:.6g}", flush=True)
 
     name, declared = _declaration(reference)
     found = export_model(declared or name, to, on_epoch=say, **options)

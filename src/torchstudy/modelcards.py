@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from torchstudy.analysis.statistics import family_scores
 from torchstudy.analysis.tables import Results
 from torchstudy.families.heads import Neighbours
+from torchstudy.families.phases import Phase
+from torchstudy.fitting import instantiate
 from torchstudy.models.card import Facts, plain
 from torchstudy.records import COUNTS, Training
 from torchstudy.report.formats import Metric, counted, duration, joined, metric_of
@@ -33,21 +35,27 @@ class Origin:
 def facts_of(saved: "SavedModel", origin: Origin) -> Facts:
     """Everything that the card says of the study."""
     training, summary = origin.training, origin.results.summary
-    family = training.key.family
+    family, has_epochs = training.key.family, _has_epochs(saved, training)
     return Facts(
         study=summary["study"],
         family=family,
         description=plain(str(summary["families"][family]["description"])),
         trial=training.key.number,
         config=training.trial.config,
-        score=tuple(_score(origin)),
-        obtained=tuple(_obtained(origin)),
+        score=tuple(_score(origin, has_epochs)),
+        obtained=tuple(_obtained(origin, has_epochs)),
         data=tuple(_data(summary)),
         limits=tuple(_limits(saved, origin)),
     )
 
 
-def _score(origin: Origin) -> Iterator[str]:
+def _has_epochs(saved: "SavedModel", training: Training) -> bool:
+    """Whether the network takes gradient steps; a solver that fits it knows no epochs."""
+    declared = instantiate(type(saved.family), training.trial.config).training
+    return any(isinstance(phase, Phase) for phase in saved.family.phases(saved.data, declared))
+
+
+def _score(origin: Origin, has_epochs: bool) -> Iterator[str]:
     results, training = origin.results, origin.training
     metric = metric_of(results.objective)
     scores = family_scores(results)
@@ -55,7 +63,7 @@ def _score(origin: Origin) -> Iterator[str]:
         (scores["family"] == training.key.family) & (scores["trial"] == training.key.number)
     ]
     if own.empty:
-        yield _searched(metric, origin)
+        yield _searched(metric, origin, has_epochs)
     else:
         row = own.iloc[0].to_dict()
         yield _confirmed(metric, row, summary=results.summary)
@@ -67,12 +75,15 @@ def _score(origin: Origin) -> Iterator[str]:
             )
     if origin.refit is not None:
         splits = results.summary["data"]["splits"]
+        if own.empty:
+            test = "and that is not read for it"
+        else:
+            test = "and that was read once and is not read again"
         yield (
             "This network itself has not been measured: it was trained on "
             f"{origin.refit.num_items:,} items, those of train, valid and select together, which "
-            "leaves none to measure it on but the test split, and that was read once and is not "
-            "read again. The score is that of the same configuration trained on the "
-            f"{splits['train']:,} items of train alone."
+            f"leaves none to measure it on but the test split, {test}. The score is that of the "
+            f"same configuration trained on the {splits['train']:,} items of train alone."
         )
 
 
@@ -92,15 +103,16 @@ def _confirmed(metric: Metric, row: Mapping[Any, Any], *, summary: Mapping[str, 
     )
 
 
-def _searched(metric: Metric, origin: Origin) -> str:
+def _searched(metric: Metric, origin: Origin, has_epochs: bool) -> str:
     """The score on valid, and why it is too good."""
     training, results = origin.training, origin.results
     value = metric.score(training.valid(results.objective))
     tried = int((results.trials["family"] == training.key.family).sum())
     items = int(results.summary["data"]["splits"].get("valid", 0))
+    between = " and between epochs" if has_epochs else ""
     return (
         f"{_titled(metric, 'validation')}: {value}, on {items:,} items. It is optimistic: these "
-        f"items decided between {counted(tried, 'trial')} and between epochs. The configuration "
+        f"items decided between {counted(tried, 'trial')}{between}. The configuration "
         "was not confirmed with fresh seeds, so it has no test score and no interval."
     )
 
@@ -109,36 +121,44 @@ def _titled(metric: Metric, split: str) -> str:
     return metric.title(split) + (f" ({metric.better})" if metric.better else "")
 
 
-def _obtained(origin: Origin) -> Iterator[str]:
+def _obtained(origin: Origin, has_epochs: bool) -> Iterator[str]:
     results, training = origin.results, origin.training
     summary, family = results.summary, training.key.family
     own = results.trials[results.trials["family"] == family]
     spent = float(own["seconds"].sum())
     budget = summary["budget"]
+    length = f"; a full training has {counted(int(budget['epochs']), 'epoch')}"
     yield (
         f"Trial {training.key.number} of {counted(len(own), 'configuration')} of "
         f"{plain(family)} that were tried in {duration(spent)} of training, "
-        f"{ORIGINS.get(training.trial.origin, training.trial.origin)}; a full training has "
-        f"{counted(int(budget['epochs']), 'epoch')}. Seed of the study: {summary['seed']}."
+        f"{ORIGINS.get(training.trial.origin, training.trial.origin)}"
+        f"{length if has_epochs else ''}. Seed of the study: {summary['seed']}."
     )
     if (searches := int(budget.get("repeats", 1))) > 1:
         yield (
             f"It is of search {summary.get('repeat', 1)} of {searches} of the study, and was not "
             "chosen among them."
         )
-    if origin.refit is None:
-        seed = origin.metrics.get("seed", training.seed)
-        yield f"The network of the training with seed {seed}, as it was after its best epoch."
-    else:
-        yield (
-            f"Retrained (--refit) with seed {origin.refit.seed} on {origin.refit.num_items:,} "
-            f"items for {counted(origin.refit.epochs, 'epoch')} of that schedule: the median of "
-            "the best epochs of the configuration's own trainings, as no split was left that could "
-            "say when to stop. The network is that after the last epoch; mean and spread for "
-            "scaling are those of the train split."
-        )
+    yield _trained(origin, has_epochs)
     versions = [f"{name} {version}" for name, version in summary["versions"].items()]
     yield f"Made with {joined(versions)}, on {plain(summary['machine']['processor'])}."
+
+
+def _trained(origin: Origin, has_epochs: bool) -> str:
+    """Which training the network itself is of, and when in it."""
+    if origin.refit is None:
+        seed = origin.metrics.get("seed", origin.training.seed)
+        when = ", as it was after its best epoch" if has_epochs else ""
+        return f"The network of the training with seed {seed}{when}."
+    said = f"Retrained (--refit) with seed {origin.refit.seed} on {origin.refit.num_items:,} items"
+    scaling = "mean and spread for scaling are those of the train split."
+    if not has_epochs:
+        return f"{said}; {scaling}"
+    return (
+        f"{said} for {counted(origin.refit.epochs, 'epoch')} of that schedule: the median of the "
+        "best epochs of the configuration's own trainings, as no split was left that could say "
+        f"when to stop. The network is that after the last epoch; {scaling}"
+    )
 
 
 def _data(summary: Mapping[str, Any]) -> Iterator[str]:
