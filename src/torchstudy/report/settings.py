@@ -1,5 +1,6 @@
 """Which hyperparameters are worth showing: those that vary; the fixed ones in one line."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from torchstudy.report.formats import ABSENT, setting, shortened
 from torchstudy.report.story import Story
 
 NAME_LIMIT = 60  # characters of a name or value in a card
+ROUNDED = 1e-9  # by less than this share, numbers differ by rounding alone
 TEXT_LIMIT = 400  # of a cell in the table of a space
 
 Domain = Mapping[str, Any]
@@ -41,6 +43,13 @@ def shown_columns(story: Story) -> list[str]:
     return [str(name) for name in story.trials if str(name) in shown]
 
 
+def same_setting(value: object, recipe: object) -> bool:
+    """Whether they are one setting: a number that went through a scale comes back rounded."""
+    if isinstance(value, float) and isinstance(recipe, float):
+        return math.isclose(value, recipe, rel_tol=ROUNDED)
+    return value == recipe
+
+
 def settings(story: Story, family: str, config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A configuration's varying hyperparameters beside those of the family's own recipe."""
     recipe = _recipe(story.trials[story.trials["family"] == family])
@@ -51,7 +60,7 @@ def settings(story: Story, family: str, config: Mapping[str, Any]) -> list[dict[
             "name": shortened(name, NAME_LIMIT),
             "value": shortened(setting(config[name]), NAME_LIMIT) if name in config else ABSENT,
             "recipe": shortened(setting(recipe[name]), NAME_LIMIT) if name in recipe else ABSENT,
-            "is_changed": bool(recipe) and config.get(name) != recipe.get(name),
+            "is_changed": bool(recipe) and not same_setting(config.get(name), recipe.get(name)),
         }
         for name in known
         if name in shown
