@@ -370,6 +370,11 @@ def test_a_table_comes_in_every_format(what: str, finished_study: Path, tmp_path
     assert (tmp_path / "table.CSV").read_text() == as_csv
 
 
+@pytest.mark.usefixtures("finished_study")
+def test_a_table_without_rows_says_so() -> None:
+    assert optimize("table", "tiny", "--what", "attempts").stdout == "no rows\n"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

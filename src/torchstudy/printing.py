@@ -60,6 +60,9 @@ def print_frame(found: "pd.DataFrame") -> None:
     """Print a data frame, as many columns as there is room for."""
     from torchstudy.tabulating import frame_lines
 
+    if found.empty:
+        print_text("no rows")
+        return
     console = _console()
     header, lines, hidden = frame_lines(found.tail(MOST_LINES), console.width)
     print_table("", header, lines)
