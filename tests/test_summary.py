@@ -12,6 +12,7 @@ from torch import nn
 from torchstudy import CNN, MLP, MultiInput, Study, Transfer
 from torchstudy.data.dataset import ImageData
 from torchstudy.data.spec import DataSpec
+from torchstudy.errors import RunError
 from torchstudy.families.base import Family, family
 from torchstudy.layers import HEADER, layer_lines
 from torchstudy.models.summary import layer_table
@@ -112,3 +113,23 @@ def test_a_study_is_summed_up_without_an_image_being_decoded(
     assert {len(line) for line in lines} == {len(HEADER)}
     assert costs.startswith("in all ")
     assert " floating-point operations, " in costs
+
+
+@family
+class Misspelt(Family):
+    """A family with a mistake in its network."""
+
+    def build(self, data: DataSpec) -> nn.Module:
+        return nn.Flatten(self.no_such_setting)  # type: ignore[attr-defined]
+
+
+def test_a_family_that_cannot_be_built_is_shown_by_its_own_lines_alone(tmp_path: Path) -> None:
+    study = Study(
+        data=from_csv(homes_csv(tmp_path)), families=[MultiInput], minimize="mae", trials=1
+    )
+    with pytest.raises(RunError, match="Misspelt: its recipe cannot be built:") as raised:
+        layer_lines(replace(study, families=[Misspelt]), Misspelt)
+    said = str(raised.value)
+    assert "self.no_such_setting" in said
+    assert "models/summary.py" not in said
+    assert said.endswith("AttributeError: 'Misspelt' object has no attribute 'no_such_setting'")

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from torchstudy.data.sources import scan
+from torchstudy.errors import RunError, TorchstudyError
 
 if TYPE_CHECKING:
     from torchstudy.families.base import Family
@@ -14,8 +15,10 @@ HEADER = ["layer", "kind", "output", "parameters", "multiply-adds"]
 def layer_lines(study: "Study", family: "type[Family]") -> tuple[list[list[str]], str]:
     """One line per layer of the recipe, and one on the costs of the whole network.
 
-    Raises StudyError where the family cannot work on the data.
+    Raises StudyError where the family cannot work on the data, RunError with the traceback of
+    the user's own code where it fails.
     """
+    from torchstudy.execution.failing import own_traceback
     from torchstudy.fitting import instantiate
     from torchstudy.models.costs import costs_of
     from torchstudy.models.summary import layer_table
@@ -23,7 +26,14 @@ def layer_lines(study: "Study", family: "type[Family]") -> tuple[list[list[str]]
     data = scan(study.images).spec()
     study.check(data)
     instance = instantiate(family, study.space_of(family).recipe).family
-    table = layer_table(instance, data)
+    try:
+        table = layer_table(instance, data)
+    except TorchstudyError:
+        raise
+    except Exception as error:  # a family is a user's code
+        raise RunError(
+            f"{family.__name__}: its recipe cannot be built:\n{own_traceback(error).rstrip()}"
+        ) from error
     lines = [
         [
             str(row["layer"]),
