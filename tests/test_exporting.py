@@ -79,7 +79,7 @@ def test_the_card_states_score_origin_data_and_limits(two: Results, tmp_path: Pa
     assert two.summary["data"]["fingerprint"] in text
     assert "train 99, valid 27, select 27 and test 27" in text
     assert f"torch {torch.__version__.partition('+')[0]}" in text
-    assert "It learned from items of stripes and was tested on nothing else" in text
+    assert "It knows items of stripes alone: how it does on items of another origin" in text
     config = json.loads((found.folder / "config.json").read_text())["config"]
     for name in config:
         assert f"| {name.replace('_', chr(92) + '_')} | " in text

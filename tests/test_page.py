@@ -285,6 +285,25 @@ def test_a_family_that_failed_is_named_beside_the_winner(results: Results) -> No
     assert "GAN has no score on test and has no part in the comparison." in said
 
 
+def test_what_no_trial_keeps_within_is_the_headline(results: Results) -> None:
+    bound = {"metric": "accuracy", "direction": "maximize", "value": 0.9999}
+    bounded = replace(results, summary=results.summary | {"bounds": [bound]})
+    assert _headline(bounded) == "No trial has a validation accuracy of at least 99.99%"
+    assert _said(bounded).startswith("Leaving that aside: CNN ")
+    low = replace(results, summary=results.summary | {"bounds": [bound | {"value": 0.5}]})
+    assert _headline(low) == _headline(results)
+
+
+def test_the_verdict_says_which_families_have_crashed_trials(results: Results) -> None:
+    crashed = results.trials["status"].eq("crashed")
+    counts = results.trials.loc[crashed, "family"].value_counts()
+    assert len(counts)
+    for family, count in counts.items():
+        assert re.search(rf"\b{count} trials? of {family}\b.* crashed, which is no", _said(results))
+    mended = results.trials.assign(status=results.trials["status"].mask(crashed, "diverged"))
+    assert "crashed" not in _said(replace(results, trials=mended))
+
+
 def test_one_family_is_compared_with_nothing(tmp_path: Path) -> None:
     results = _read(tmp_path, Made(families=("CNN",)))
     assert _headline(results).startswith("CNN: 97.7% test accuracy")

@@ -308,7 +308,7 @@ def test_the_command_repeats_a_search_and_shows_it_as_one_study(
     assert table == (tmp_path / "reports" / "tiny" / "repeats.csv").read_text()
     assert "(mean of 2 searches)" in optimize("best", "tiny").stdout
     status = optimize("status", "tiny").stdout
-    assert "tiny: finished, repeat 2 of 2" in status
+    assert "tiny: finished, the first of 2 searches" in status
     assert "tiny, repeat 2: finished" in status
 
 

@@ -174,8 +174,8 @@ def _data(summary: Mapping[str, Any]) -> Iterator[str]:
 def _limits(saved: "SavedModel", origin: Origin) -> Iterator[str]:
     data = saved.data
     yield (
-        f"It learned from items of {plain(data.source)} and was tested on nothing else: how it "
-        "does on items of another origin, camera or preparation is not known."
+        f"It knows items of {plain(data.source)} alone: how it does on items of another origin, "
+        "camera or preparation is not known."
     )
     if data.has_images and saved.family.uses_images(data) and saved.family.goal != "generation":
         yield (

@@ -198,9 +198,12 @@ def _status(ledger: Ledger, state: StudyState, begun: int) -> tuple[str, list[li
         )
     name, number = repeat_of(state.name)
     repeats = max(begun, budget.get("repeats", 1))
+    standing = _state(state)
     place = repeat_words(begun, repeats) if number == 1 else ""
+    if place and standing == "finished":
+        place = f", the first of {repeats} searches"
     why = f": {_brief(state.error)}" if state.error and state.owner is None else ""
-    return f"{repeat_title(name, number)}: {_state(state)}{place}{_whereabouts(state)}{why}", lines
+    return f"{repeat_title(name, number)}: {standing}{place}{_whereabouts(state)}{why}", lines
 
 
 def _brief(error: str) -> str:

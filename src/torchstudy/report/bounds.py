@@ -14,13 +14,23 @@ def bound_words(bound: Bound) -> str:
     """`validation accuracy of at least 95.0%`."""
     metric = Metric(name=bound.metric)
     side = "at least" if bound.direction == "maximize" else "at most"
-    return f"{metric.on('validation')} of {side} {metric.score(bound.value)}"
+    decimals = next((n for n in (1, 2, 3) if round(100 * bound.value, n) == 100 * bound.value), 4)
+    return f"{metric.on('validation')} of {side} {metric.score(bound.value, decimals)}"
 
 
 def limit_words(cost: str, most: float) -> str:
     """`median latency of at most 5 ms`."""
     metric = Metric(name=cost)
     return f"{metric.words} of at most {metric.score(most)}"
+
+
+def unmet(story: Story) -> str | None:
+    """What no completed trial of any family has of what the study asks for; else None."""
+    bounds = story.results.bounds
+    completed = story.trials[story.trials["status"].eq(Status.COMPLETED).fillna(False).astype(bool)]
+    if not bounds or completed.empty or bool((shortfalls(completed, bounds) == 0).any()):
+        return None
+    return joined([bound_words(bound) for bound in bounds])
 
 
 def within(story: Story) -> Iterator[str]:

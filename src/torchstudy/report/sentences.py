@@ -7,6 +7,7 @@ from typing import Any
 from torchstudy.analysis.optimism import likely_optimism
 from torchstudy.analysis.statistics import COUNTED, ITEMS_ONLY, SEEDS_ONLY, Difference
 from torchstudy.records import Status
+from torchstudy.report.bounds import unmet
 from torchstudy.report.formats import (
     Metric,
     called,
@@ -42,11 +43,17 @@ def verdict(story: Story) -> Verdict:
         return Verdict(title="No trial has been recorded yet", sentences=())
     if not story.results.values.notna().any():
         return _nothing(story)
+    found = _found(story)
+    if (wanted := unmet(story)) is None:
+        return found
+    aside = f"Leaving that aside: {found.title}."
+    return Verdict(title=f"No trial has a {wanted}", sentences=(aside, *found.sentences))
+
+
+def _found(story: Story) -> Verdict:
     if story.scores.empty:
         return _search_only(story)
-    if len(story.scores) == 1:
-        return _alone(story)
-    return _contest(story)
+    return _alone(story) if len(story.scores) == 1 else _contest(story)
 
 
 def standing(story: Story) -> str | None:
@@ -198,6 +205,16 @@ def failed(story: Story) -> str:
     return f"{story.num_failed} of {counted(total, 'trial')} failed: {joined(ways)}."
 
 
+def crashed(story: Story) -> str | None:
+    """How many trials ended with an error in code, which says nothing about their family."""
+    is_crashed = story.trials["status"].eq(Status.CRASHED).fillna(False).astype(bool)
+    counts = story.trials.loc[is_crashed, "family"].value_counts().sort_index()
+    if counts.empty:
+        return None
+    own = joined([f"{counted(n, 'trial')} of {called(family)}" for family, n in counts.items()])
+    return f"{own} crashed, which is no result: mended, --retry-crashed trains them again."
+
+
 def failed_fresh(story: Story) -> str | None:
     """How many fresh trainings failed; they are not in the scores."""
     table = story.results.confirmation
@@ -292,7 +309,7 @@ def _contest(story: Story) -> Verdict:
         title = f"{names} are not separable"
         own = f"{called(top['family'])} has {scored(metric, top['mean'], 'test')}"
         other = called(tied[0].b)
-        if tied[0].difference == 0:
+        if metric.difference(abs(tied[0].difference)) == metric.difference(0.0):
             first = f"{own}, and so has {other}."
         else:
             ahead = f"is ahead of {other} by {lead(tied[0], metric)}"
@@ -312,5 +329,5 @@ def _contest(story: Story) -> Verdict:
 
 
 def _with_rest(story: Story, title: str, sentences: list[str]) -> Verdict:
-    rest = unconfirmed(story)
-    return Verdict(title=title, sentences=(*sentences, *([rest] if rest else [])))
+    rest = [sentence for sentence in (unconfirmed(story), crashed(story)) if sentence]
+    return Verdict(title=title, sentences=(*sentences, *rest))
