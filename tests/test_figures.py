@@ -189,7 +189,7 @@ def test_numbers_are_written_for_people() -> None:
     assert ACCURACY.difference(0.01) == "1.00 point"
     assert LOSS.difference(-0.5) == "\u22120.5"
     assert ACCURACY.difference(float("nan")) == ACCURACY.score(float("nan")) == "\u2013"
-    assert ACCURACY.span(float("nan"), 1.0) == "no interval from one seed"
+    assert ACCURACY.span(float("nan"), 1.0) == "no interval"
     assert [duration(s) for s in (0.44, 12.3, 204, 7560)] == ["0.4 s", "12 s", "3.4 min", "2.1 h"]
     assert duration(float("nan")) == "\u2013"
     assert [p_value(p) for p in (0.0001, 0.0312, 0.5)] == ["p < 0.001", "p = 0.031", "p = 0.50"]

@@ -294,6 +294,16 @@ def test_what_no_trial_keeps_within_is_the_headline(results: Results) -> None:
     assert _headline(low) == _headline(results)
 
 
+def test_seeds_that_agree_give_no_interval(losses: Results) -> None:
+    alike = replace(losses, confirmation=losses.confirmation.assign(test_loss=0.25))
+    story = Story(alike)
+    assert story.scores["low"].isna().all()
+    assert story.scores["high"].isna().all()
+    said = sentences.uncertainty(story.scores.iloc[0], story.metric, story.noun)
+    assert said == "from 3 fresh seeds that agree, so no interval"
+    assert Story(losses).scores["low"].notna().all()
+
+
 def test_the_verdict_says_which_families_have_crashed_trials(results: Results) -> None:
     crashed = results.trials["status"].eq("crashed")
     counts = results.trials.loc[crashed, "family"].value_counts()

@@ -34,7 +34,7 @@ COUNTED = "counted"  # what a network costs is the same with every seed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A mean with its 95% interval; the bounds are NaN when one seed is all there is."""
+    """A mean with its 95% interval; the bounds are NaN where there is none, as from one seed."""
 
     mean: float
     low: float
@@ -69,7 +69,9 @@ class Difference:
 def family_scores(results: Results) -> pd.DataFrame:
     """One row per confirmed family, best first: mean of the objective on test, with 95% interval.
 
-    Columns: family, trial, mean, low, high, seeds, items, basis, scores (one value per seed).
+    Columns: family, trial, mean, low, high, seeds, items, basis, scores (one value per seed). The
+    bounds are NaN where seeds are all that is known and agree, as those of a solver do: that says
+    nothing about other test items.
     """
     rows = []
     for family in results.families:
@@ -81,6 +83,8 @@ def family_scores(results: Results) -> pd.DataFrame:
         interval, basis = _score_interval(scores, correct)
         if results.objective.metric in COUNTS:
             basis = COUNTED
+        elif basis == SEEDS_ONLY and interval.low == interval.high:
+            interval = Interval(mean=interval.mean, low=math.nan, high=math.nan)
         rows.append(
             {
                 "family": family,

@@ -140,7 +140,7 @@ class Metric:
     def span(self, low: float, high: float) -> str:
         """`97.2% to 99.1%`, `24.1 to 24.6 dB`, or why there is none."""
         if math.isnan(low) or math.isnan(high):
-            return "no interval from one seed"
+            return "no interval"
         if self.is_accuracy:
             return f"{self.score(low)} to {self.score(high)}"
         return f"{self._number(low)} to {self.score(high)}"

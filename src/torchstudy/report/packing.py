@@ -17,7 +17,7 @@ PLOTLY = Path(__file__).parent / "assets" / "plotly-cartesian.min.js.gz"
 
 def packed(text: str) -> str:
     """The text as base64 of gzip; the same text gives the same bytes."""
-    return _base64(gzip.compress(text.encode(), compresslevel=9, mtime=0))
+    return _base64(gzip.compress(text.encode(), compresslevel=6, mtime=0))
 
 
 def json_text(value: Any) -> str:

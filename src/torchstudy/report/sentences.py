@@ -122,7 +122,8 @@ def uncertainty(row: Any, metric: Metric, noun: str) -> str:
         return "the same whatever the seed"
     seeds = counted(int(row["seeds"]), "fresh seed")
     if row["low"] != row["low"]:
-        return f"from {seeds}, so no interval"
+        alike = " that agree" if row["seeds"] > 1 else ""
+        return f"from {seeds}{alike}, so no interval"
     items = f" and {counted(int(row['items']), f'test {noun}')}" if row["items"] else ""
     return f"95% interval {metric.span(row['low'], row['high'])} over {seeds}{items}"
 
