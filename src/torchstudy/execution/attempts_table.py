@@ -1,15 +1,15 @@
 """What had become of trainings that crashed and began again: rows of the table `attempts`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from torchstudy.execution.ledger import Ledger
+from torchstudy.records import Training
 
 Row = dict[str, object]
 
 
-def attempt_rows(ledger: Ledger, study: str) -> Iterator[Row]:
+def attempt_rows(study: str, trainings: Sequence[Training]) -> Iterator[Row]:
     """One row each time that a training of a study was given up and began again."""
-    for training in ledger.trainings(study):
+    for training in trainings:
         for attempt in training.earlier:
             yield {
                 "study": study,

@@ -61,10 +61,10 @@ def tables(
     """Those of `TABLES` of a study, as they stand in the ledger."""
     found: dict[str, pd.DataFrame] = {}
     objectives, bounds = objectives_in(state.summary), bounds_in(state.summary)
-    objective = objectives[0]
+    objective, trainings = objectives[0], ledger.trainings(state.name)
     if not {"trials", "epochs", "proposals", "front"}.isdisjoint(names):
         epochs = epoch_table(state.name, ledger.epoch_texts(state.name))
-        searched = _ordered(ledger, state, "search")
+        searched = _ordered(trainings, state, "search")
         if not {"trials", "front"}.isdisjoint(names):
             last_rows = epochs.last_rows()
             shown = [*objectives, *(bound.objective for bound in bounds)]
@@ -81,22 +81,21 @@ def tables(
             rows = proposal_rows(ledger, state, searched, curves)
             found["proposals"] = frame(rows, PROPOSAL_COLUMNS)
     if "confirmation" in names:
-        confirmed = _ordered(ledger, state, "confirmation")
+        confirmed = _ordered(trainings, state, "confirmation")
         confirmations = list(_confirmation_rows(state.name, confirmed, objective, bounds))
         found["confirmation"] = frame(confirmations, CONFIRMATION_COLUMNS)
     if "attempts" in names:
-        found["attempts"] = frame(list(attempt_rows(ledger, state.name)), ATTEMPT_COLUMNS)
+        found["attempts"] = frame(list(attempt_rows(state.name, trainings)), ATTEMPT_COLUMNS)
     if "repeats" in names:
         found["repeats"] = frame(list(repeat_rows(ledger, state.name)), REPEAT_COLUMNS)
     return found
 
 
-def _ordered(ledger: Ledger, state: StudyState, purpose: Purpose) -> list[Training]:
+def _ordered(trainings: Sequence[Training], state: StudyState, purpose: Purpose) -> list[Training]:
     """The trainings of a purpose, the families in the study's order."""
     families = list(state.summary["families"])
-    trainings = ledger.trainings(state.name, purpose)
-    trainings.sort(key=lambda t: (families.index(t.trial.family), t.trial.number, t.seed))
-    return trainings
+    own = [training for training in trainings if training.purpose == purpose]
+    return sorted(own, key=lambda t: (families.index(t.trial.family), t.trial.number, t.seed))
 
 
 def write_tables(ledger: Ledger, state: StudyState, folder: Path) -> None:
@@ -105,10 +104,11 @@ def write_tables(ledger: Ledger, state: StudyState, folder: Path) -> None:
     The front is one of several objectives, repeats are those of several searches, and attempts
     those of trainings that crashed and began again.
     """
-    again = ["attempts"] if any(attempt_rows(ledger, state.name)) else []
     front = ["front"] if len(objectives_in(state.summary)) > 1 else []
     repeats = ["repeats"] if len(searches_of(ledger, state.name)) > 1 else []
-    found = tables(ledger, state, [*ALWAYS, *front, *repeats, *again])
+    found = tables(ledger, state, [*ALWAYS, *front, *repeats, "attempts"])
+    if found["attempts"].empty:
+        del found["attempts"]
     for name, table in found.items():
         write_table(table, folder / name)
         failpoint("amid-tables")
