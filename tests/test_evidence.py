@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import confusion_matrix, mean_absolute_error, r2_score
+from sklearn.metrics import confusion_matrix, mean_absolute_error, median_absolute_error, r2_score
 from tests.report_data import Made, write_study
 from tests.report_kinds import CLASSES, GALLERY_EPOCHS, ITEMS, SIDE, write_kind
 
@@ -62,6 +62,7 @@ def test_errors_of_numbers_are_means_over_the_seeds(kinds: dict[str, Results]) -
     pairs = [(list(own["target_value"]), list(own["predicted_value"])) for own in parts]
     assert close.r2 == pytest.approx(np.mean([r2_score(*pair) for pair in pairs]))
     assert close.mae == pytest.approx(np.mean([mean_absolute_error(*pair) for pair in pairs]))
+    assert close.median == pytest.approx(np.mean([median_absolute_error(*pair) for pair in pairs]))
 
 
 def test_equal_targets_have_an_error_but_no_share_of_variance() -> None:

@@ -15,7 +15,9 @@ from tests.report_kinds import write_kind
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.report import answer_figures, pictures
 from torchstudy.report.exhibits import exhibits
-from torchstudy.report.looks import class_look
+from torchstudy.report.formats import quantity
+from torchstudy.report.looks import class_look, look
+from torchstudy.report.predicted import Quantity
 from torchstudy.report.sections import Content
 from torchstudy.report.story import Story
 
@@ -135,6 +137,39 @@ def test_predicted_numbers_are_drawn_against_true_ones(kinds: dict[str, Results]
     assert "mean absolute error of log price is 0.2" in said
     assert "on 120 test items (means over 3 fresh seeds)" in said
     assert "accuracy" not in said
+
+
+def test_of_a_predicted_logarithm_the_quantity_is_drawn(kinds: dict[str, Results]) -> None:
+    results = kinds["regression"]
+    data = {**results.summary["data"], "log_target": True}
+    content = exhibits(Story(replace(results, summary={**results.summary, "data": data})))
+    figure = content.figures["truth-0"]
+    table = results.predictions["MLP"]
+    one = table[table["seed"] == table["seed"].iloc[0]]
+    marks = figure.data[1]
+    assert list(marks.x) == pytest.approx(np.exp(one["target_value"]))
+    assert marks.hovertext[0].endswith(f"predicted {quantity(marks.y[0])}")
+    for axis in (figure.layout.xaxis, figure.layout.yaxis):
+        assert axis.type == "log"
+        low, high = axis.range
+        for values in (marks.x, marks.y, axis.tickvals):
+            assert low <= np.log10(min(values)) < np.log10(max(values)) <= high
+    assert figure.layout.xaxis.title.text == "True price"
+    said = _said(_panel(content, "truth-0"))
+    assert "mean absolute error of log price is 0.2" in said
+    parts = [own["predicted_value"] - own["target_value"] for _, own in table.groupby("seed")]
+    factor = np.exp(np.mean([part.abs().median() for part in parts]))
+    assert f"Half of the predictions are within a factor of {factor:.3g} of the truth." in said
+
+
+def test_a_predicted_logarithm_may_be_of_what_no_number_holds() -> None:
+    table = pd.DataFrame(
+        {"name": ["a", "b"], "target_value": [1.0, 2.0], "predicted_value": [1e6, -1e6]}
+    )
+    asked = Quantity(target="log price", is_log=True)
+    figure = answer_figures.predicted(table, asked, look(0))
+    assert np.isfinite(figure.data[1].y).all()
+    assert np.isfinite(figure.layout.yaxis.range).all()
 
 
 def test_a_gan_s_losses_and_scores_are_lines(kinds: dict[str, Results]) -> None:

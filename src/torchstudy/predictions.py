@@ -193,8 +193,7 @@ def _lines(found: "pd.DataFrame", model: "SavedModel") -> tuple[list[str], list[
     marks = _marks(found)
     later = {f"{name}{mark}" for mark in marks[1:] for name in ("class", "probability")}
     names = [str(name) for name in found.columns if name not in later]
-    target = model.data.target
-    titles = {"value": target.removeprefix("log ") if model.data.log_target else target}
+    titles = {"value": model.data.quantity}
     nths = [NTH.get(place, f"{place}th") for place in range(2, len(marks) + 1)]
     lines = []
     for row in found.to_dict("records"):

@@ -43,6 +43,7 @@ class Closeness:
 
     r2: float  # NaN where all targets of the split are equal
     mae: float
+    median: float  # of the absolute errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +116,8 @@ def closeness(table: pd.DataFrame) -> Closeness:
         _closeness(np.asarray(own["target_value"]), np.asarray(own["predicted_value"]))
         for _, own in table.groupby("seed")
     ]
-    r2, mae = np.mean(found, axis=0)
-    return Closeness(r2=float(r2), mae=float(mae))
+    r2, mae, median = np.mean(found, axis=0)
+    return Closeness(r2=float(r2), mae=float(mae), median=float(median))
 
 
 def sampled(table: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -192,8 +193,9 @@ def _answers(
     return None
 
 
-def _closeness(true: NDArray[np.float64], found: NDArray[np.float64]) -> tuple[float, float]:
-    errors = found - true
+def _closeness(true: NDArray[np.float64], found: NDArray[np.float64]) -> tuple[float, float, float]:
+    errors = np.abs(found - true)
     variance = float(np.square(true - true.mean()).mean())
     mse = float(np.square(errors).mean())
-    return (1 - mse / variance if variance > 0 else float("nan")), float(np.abs(errors).mean())
+    r2 = 1 - mse / variance if variance > 0 else float("nan")
+    return r2, float(errors.mean()), float(np.median(errors))

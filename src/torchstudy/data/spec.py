@@ -54,6 +54,11 @@ class DataSpec:
         return len(self.classes)
 
     @property
+    def quantity(self) -> str:
+        """What the target is a number of: `price` also where its logarithm is predicted."""
+        return self.target.removeprefix("log ") if self.log_target else self.target
+
+    @property
     def num_outputs(self) -> int:
         """Outputs of a network: one logit for two classes, one per class for more, one number."""
         return self.num_classes if self.num_classes > 2 else 1

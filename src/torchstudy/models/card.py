@@ -50,7 +50,7 @@ def card(facts: Facts, deployed: Deployed, made: Sequence[Made], probed: str, mo
         "Score": facts.score,
         "Limits": facts.limits,
         "What it takes and gives": list(_interface(deployed)),
-        "Files": list(_files(made, probed, most)),
+        "Files": list(_files(deployed.data, made, probed, most)),
         "How to use it": list(_uses(deployed, made)),
         "How it was obtained": facts.obtained,
         "Data": facts.data,
@@ -80,7 +80,7 @@ def purpose(deployed: Deployed) -> str:
     if deployed.gives == "classes":
         return f"tells which of {data.num_classes} classes {item} belongs to"
     if deployed.gives == "value":
-        return f"predicts {plain(data.target)} of {item}"
+        return f"predicts {plain(data.quantity)} of {item}"
     if deployed.gives == "samples":
         return f"makes images of {_pixels(data)} from noise"
     what = "takes noise out of" if deployed.family.goal == "restoration" else "rebuilds"
@@ -130,7 +130,8 @@ def _interface(deployed: Deployed) -> Iterator[str]:
     given = {
         "classes": f"Answers are probabilities, float32 (items, {data.num_classes}), in the order "
         f"of the classes: {_listed(data.classes)}.{_at_temperature(deployed)}",
-        "value": f"Answers are values of {plain(data.target)}, float64 (items), in its own unit.",
+        "value": f"Answers are values of {plain(data.quantity)}, float64 (items), in its own unit."
+        + data.log_target * " The network predicts the natural logarithm; `exp` is inside it.",
         "images": "Answers are images in [0, 1], float32, of the shape of the inputs.",
         "samples": f"Answers are images in [0, 1], float32 (items, {data.channels}, {data.height}, "
         f"{data.width}).",
@@ -154,7 +155,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(plain, names[:MOST_CLASSES])) + more
 
 
-def _files(made: Sequence[Made], probed: str, most: float) -> Iterator[str]:
+def _files(data: DataSpec, made: Sequence[Made], probed: str, most: float) -> Iterator[str]:
     rows = ["| file | bytes | largest difference | |", "|---|---:|---:|---|"]
     rows += [
         f"| {each.name} | {each.size:,} | {shown(each.difference)} | {each.note} |"
@@ -163,10 +164,11 @@ def _files(made: Sequence[Made], probed: str, most: float) -> Iterator[str]:
         for each in made
     ]
     yield "\n".join(rows)
+    answers = "the answers' logarithms" if data.log_target else "the answers"
     yield (
         "Each file that holds the network was read back and asked about the same inputs as the "
         f"network itself ({probed}, all at once and the first alone); the table states the largest "
-        f"absolute difference of the answers. An export with more than {most:.3g} is refused: sums "
+        f"absolute difference of {answers}. An export with more than {most:.3g} is refused: sums "
         "of 32-bit numbers in another order differ by less."
     )
 
@@ -185,8 +187,6 @@ def _uses(deployed: Deployed, made: Sequence[Made]) -> Iterator[str]:
         "From the command line, with torch, torchvision and pillow and nothing else:\n\n"
         f"    {usage(deployed)}"
     )
-    if deployed.gives == "value" and deployed.data.target.startswith("log "):
-        yield "The network predicts a natural logarithm: `exp` of an answer is the quantity itself."
     yield (
         "With torch alone:\n\n```python\nimport torch\n\n"
         'model = torch.export.load("model.pt2").module()\n'

@@ -36,7 +36,8 @@ class Deployed(nn.Module):
     `noise` float32 (items, numbers).
 
     It gives what `gives` says: "classes" are probabilities (items, classes), "value" is (items,) in
-    the target's own unit, "images" and "samples" are pixels in [0, 1].
+    the target's own unit, also where the network predicts its logarithm, "images" and "samples"
+    are pixels in [0, 1].
     """
 
     mean: Tensor
@@ -82,6 +83,8 @@ class Deployed(nn.Module):
             return self.family.outputs(self.network, batch) * self.std + self.mean
         found = self.family.predict(self.network, self.data, batch)
         assert found is not None
+        if self.data.log_target:
+            return found.double().exp()
         return found if self.temperature is None else _tempered(found, self.temperature)
 
     @property
@@ -123,7 +126,7 @@ def tolerance(saved: SavedModel) -> float:
 
     Sums of 32-bit numbers in another order differ by about a millionth, and through a hundred
     layers by less than a hundred times that: 0.0001 of a probability, of the range of a pixel, or
-    of the spread of the values to predict. What is more is another network.
+    of the spread of what the network predicts, be it a logarithm. What is more is another network.
     """
     return 1e-4 * (saved.data.target_std if gives(saved) == "value" else 1.0)
 
@@ -163,11 +166,17 @@ def real_probe(deployed: Deployed, batch: Batch, words: str) -> Probe:
     return Probe(inputs=tuple(found[name] for name in deployed.takes), words=words)
 
 
-def largest_difference(one: Tensor, other: Tensor) -> float:
-    """The largest absolute difference; infinite where shapes differ or one is not a number."""
+def largest_difference(saved: SavedModel, one: Tensor, other: Tensor) -> float:
+    """The largest absolute difference of two answers of a model, or of the logarithms it predicts.
+
+    Infinite where shapes differ or one is not a number.
+    """
     if one.shape != other.shape:
         return math.inf
-    apart = (one.double() - other.double()).abs().max().item() if one.numel() else 0.0
+    one, other = one.double(), other.double()
+    if saved.data.log_target:
+        one, other = one.log(), other.log()
+    apart = (one - other).abs().max().item() if one.numel() else 0.0
     return math.inf if math.isnan(apart) else apart
 
 

@@ -77,7 +77,7 @@ def verified(format: Format, saved: SavedModel, path: Path, probe: Probe) -> flo
             if inputs is probe.inputs:
                 format.write(saved, path)
             found = format.answers(saved, path, inputs)
-        apart = max(apart, largest_difference(found, wanted))
+        apart = max(apart, largest_difference(saved, found, wanted))
     if apart > (most := tolerance(saved)):
         raise RunError(
             f"{format.name}: its answers differ from those of the network by up to {apart:.3g} "

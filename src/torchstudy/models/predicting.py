@@ -199,8 +199,7 @@ def _answers(asked: Asked, pixels: Tensor | None, table: "pd.DataFrame | None") 
     given = table if model.data.has_table else None
     found = model.predict(pixels, given, unknown=asked.unknown, calibrated=asked.calibrated)
     if model.data.task == "regression":
-        values = found.double().exp() if model.data.log_target else found.double()
-        return [{"value": value} for value in values.tolist()]
+        return [{"value": value} for value in found.tolist()]
     probabilities, classes = found.sort(dim=1, descending=True, stable=True)
     best = min(asked.top, len(model.classes))
     pairs = zip(classes[:, :best].tolist(), probabilities[:, :best].tolist(), strict=True)

@@ -56,7 +56,8 @@ class SavedModel:
         unknown: Literal["error", "other"] = "error",
         calibrated: bool = True,
     ) -> Tensor:
-        """Class probabilities (items, classes), or values (items,) in the target's own unit.
+        """Class probabilities (items, classes), or values (items,) in the target's own unit, also
+        where the network predicts a logarithm.
 
         `pixels` are uint8 images (items, *data.shape), with several views (items, views,
         *data.shape); `table` has the columns the model was trained with. A category that training
@@ -68,6 +69,8 @@ class SavedModel:
         if found is None:
             name = type(self.family).__name__
             raise StudyError(f"{name} predicts nothing; use pictures(), codes() or .network")
+        if self.data.log_target:
+            return found.double().exp()
         if self.temperature is None or not calibrated:
             return found
         return torch.from_numpy(tempered(found.numpy(), self.temperature))

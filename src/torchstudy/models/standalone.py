@@ -152,7 +152,7 @@ def _of_images(deployed: Deployed) -> str:
             "\n\n",
             LOADED,
             EACH if deployed.data.views == 1 else VIEWS,
-            SAY[deployed.gives],
+            _say(deployed),
         ]
     )
 
@@ -172,9 +172,16 @@ def _of_rows(deployed: Deployed) -> str:
             ROW_IMAGES * has_images,
             LOADED,
             EACH_ROW,
-            SAY[deployed.gives],
+            _say(deployed),
         ]
     )
+
+
+def _say(deployed: Deployed) -> str:
+    quantity = (
+        "DATA['target'].removeprefix('log ')" if deployed.data.log_target else "DATA['target']"
+    )
+    return SAY[deployed.gives].replace("DATA['target']", quantity)
 
 
 def _generating(deployed: Deployed) -> str:

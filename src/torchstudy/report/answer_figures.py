@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from torchstudy.report.axes import epoch_axis, label, line_axis
+from torchstudy.report.axes import epoch_axis, label, line_axis, log_ticks
 from torchstudy.report.figures import blank, line_of_equality
 from torchstudy.report.formats import quantity, shortened
 from torchstudy.report.looks import HEAT, Look, class_look
+from torchstudy.report.predicted import Quantity
 
 CELL = 32  # pixels of a cell's side, where there is room
 WRITTEN_IN = 12  # classes up to which each cell holds its number
+FARTHEST = 600.0  # a logarithm: the exponential of 710 is infinite
 SIDES = ("discriminator", "generator")
 
 
@@ -51,17 +53,26 @@ def confused(counts: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def predicted(table: pd.DataFrame, target: str, look: Look) -> go.Figure:
+def predicted(table: pd.DataFrame, asked: Quantity, look: Look) -> go.Figure:
     """Predicted against true numbers, with the line on which they are equal.
 
-    `table` has target_value, predicted_value and name.
+    `table` has target_value, predicted_value and name. Where logarithms are predicted, the axes are
+    logarithmic and marked in the quantity itself.
     """
     figure = blank(380)
-    true, found = list(table["target_value"]), list(table["predicted_value"])
-    low, high = min(*true, *found), max(*true, *found)
-    pad = 0.04 * (high - low) or 1.0
-    ends = [low - pad, high + pad]
-    figure.add_trace(line_of_equality(ends))
+    values = table[["target_value", "predicted_value"]].to_numpy(dtype=np.float64)
+    if asked.is_log:
+        values = values.clip(-FARTHEST, FARTHEST)
+    pad = 0.04 * float(np.ptp(values)) or 1.0
+    ends = np.array([values.min() - pad, values.max() + pad])
+    true, found = asked.meant(values).T.tolist()
+    axis = {"range": ends.tolist(), "nticks": 7}
+    if asked.is_log:
+        ticks = log_ticks(*asked.meant(ends).tolist())
+        texts = [quantity(tick) for tick in ticks]
+        axis = {"type": "log", "range": (ends / np.log(10)).tolist()}
+        axis |= {"tickvals": ticks, "ticktext": texts}
+    figure.add_trace(line_of_equality(asked.meant(ends).tolist()))
     figure.add_trace(
         go.Scatter(
             x=true,
@@ -70,14 +81,14 @@ def predicted(table: pd.DataFrame, target: str, look: Look) -> go.Figure:
             marker={"symbol": look.symbol, "color": look.color, "size": 6, "opacity": 0.55},
             hoverinfo="text",
             hovertext=[
-                f"{label(str(row['name']))}<br>true {quantity(row['target_value'])}, predicted "
-                f"{quantity(row['predicted_value'])}"
-                for row in table.to_dict("records")
+                f"{label(str(name))}<br>true {quantity(x)}, predicted {quantity(y)}"
+                for name, x, y in zip(table["name"], true, found, strict=True)
             ],
         )
     )
-    figure.update_xaxes(**line_axis(f"True {shortened(target, 28)}"), range=ends, nticks=7)
-    figure.update_yaxes(**line_axis(f"Predicted {shortened(target, 28)}"), range=ends, nticks=7)
+    name = shortened(asked.name, 28)
+    figure.update_xaxes(**line_axis(f"True {name}"), **axis)
+    figure.update_yaxes(**line_axis(f"Predicted {name}"), **axis)
     figure.update_layout(showlegend=False)
     return figure
 

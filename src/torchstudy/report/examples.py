@@ -3,10 +3,8 @@
 import base64
 import io
 import json
-import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +16,9 @@ from torchstudy.analysis.progress import search_epochs
 from torchstudy.analysis.tables import VALID
 from torchstudy.errors import StudyError
 from torchstudy.report.exhibits import CAPTIONS
-from torchstudy.report.formats import ABSENT, Metric, called, counted, shortened
+from torchstudy.report.formats import ABSENT, Metric, counted, shortened
 from torchstudy.report.pictures import colors, row
+from torchstudy.report.predicted import Quantity
 from torchstudy.report.story import Story
 
 MOST_CHARACTERS = 500_000  # of all trials' answers and pictures, as they lie in the page
@@ -54,10 +53,10 @@ def shown_examples(story: Story) -> Shown | None:
 def _shown(story: Story, found: Examples) -> Shown:
     data = story.results.summary.get("data") or {}
     classes = [str(name) for name in data.get("classes") or []]
-    unit = _Unit(target=str(data.get("target", "")), is_log=bool(data.get("log_target")))
+    quantity = Quantity.of(story)
     strips = _Strips()
     rows: list[Shown | None] = [None] * len(story.trials)
-    answers = _answers(found, classes, unit)
+    answers = _answers(found, classes, quantity)
     metric, of_all = _of_the_split(story)
     left = MOST_CHARACTERS
     families, trials = story.trials["family"].tolist(), story.trials["trial"].tolist()
@@ -90,31 +89,12 @@ def _shown(story: Story, found: Examples) -> Shown:
         "metric": None if metric.is_accuracy else metric.words,
         "all": f"all {counted(story.split_size('valid'), f'validation {story.noun}')}",
         "classes": classes,
-        "target": unit.name,
-        "items": [] if is_made_up else _items(found, classes, unit),
+        "target": quantity.name,
+        "items": [] if is_made_up else _items(found, classes, quantity),
         "original": original,
         "rows": rows,
         "strips": strips.given,
     }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Unit:
-    """The number that a study predicts; of a logarithm people are shown what is meant by it."""
-
-    target: str
-    is_log: bool
-
-    @property
-    def name(self) -> str:
-        """`price` where the networks predict `log price`."""
-        return called(self.target.removeprefix("log ") if self.is_log else self.target)
-
-    def shown(self, value: float) -> float | None:
-        """Four digits, which a caption has room for; None for what is not finite."""
-        with np.errstate(over="ignore"):
-            meant = float(np.exp(np.float64(value))) if self.is_log else value
-        return float(f"{meant:.4g}") if math.isfinite(meant) else None
 
 
 class _Strips:
@@ -183,7 +163,9 @@ def _best_first(story: Story) -> list[int]:
     return [place for _, place in sorted(found)]
 
 
-def _answers(found: Examples, classes: list[str], unit: _Unit) -> dict[tuple[str, int], Shown]:
+def _answers(
+    found: Examples, classes: list[str], quantity: Quantity
+) -> dict[tuple[str, int], Shown]:
     """What the trials answered: `guesses`, a class and percent each, or `values`.
 
     `sees` is False where the network did not look at the items' pictures.
@@ -202,15 +184,15 @@ def _answers(found: Examples, classes: list[str], unit: _Unit) -> dict[tuple[str
         if name in codes:
             told.setdefault("guesses", []).append([codes[name], int(percent)])
         else:
-            told.setdefault("values", []).append(unit.shown(value))
+            told.setdefault("values", []).append(quantity.shown(value))
     return answers
 
 
-def _items(found: Examples, classes: list[str], unit: _Unit) -> list[Shown]:
+def _items(found: Examples, classes: list[str], quantity: Quantity) -> list[Shown]:
     """The items as they are: name, true class (a number) or value, picture, and a table's row."""
     items = []
     for place, (name, target) in enumerate(zip(found.names, found.targets.tolist(), strict=True)):
-        item: Shown = {"name": name, "target": target if classes else unit.shown(target)}
+        item: Shown = {"name": name, "target": target if classes else quantity.shown(target)}
         if found.images is not None:
             shown = row(found.images[place : place + 1])
             item |= {"address": shown.address, "width": shown.width, "height": shown.height}

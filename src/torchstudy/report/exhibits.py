@@ -12,6 +12,7 @@ from torchstudy.analysis.tables import VALID, numbers
 from torchstudy.report import answer_figures, pictures, reliability
 from torchstudy.report.formats import Metric, called, counted
 from torchstudy.report.looks import look
+from torchstudy.report.predicted import Quantity
 from torchstudy.report.sections import Content, Table
 from torchstudy.report.story import Story
 
@@ -128,16 +129,19 @@ def _truth(story: Story, family: str) -> Made:
     one = found.table[found.table["seed"] == found.table["seed"].iloc[0]]
     points = evidence.sampled(one, MOST_POINTS)
     r2, mae = Metric(name="r2"), Metric(name="mae")
-    target = str((story.results.summary.get("data") or {}).get("target") or "value")
+    asked = Quantity.of(story)
     means = f" (means over {counted(found.seeds, 'fresh seed')})" if found.seeds > 1 else ""
     about = [
-        f"{r2.words} is {r2.score(close.r2)} and the {mae.words} of {called(target)} is "
+        f"{r2.words} is {r2.score(close.r2)} and the {mae.words} of {called(asked.target)} is "
         f"{mae.score(close.mae)} on {counted(found.items, f'{found.split} {story.noun}')}{means}.",
         f"On the dashed line a prediction is right; to give all the same mean has {r2.words} 0."
         + (" The marks are those of one seed." if found.seeds > 1 else ""),
     ]
+    if asked.is_log:
+        factor = f"{math.exp(close.median):.3g}"
+        about.insert(1, f"Half of the predictions are within a factor of {factor} of the truth.")
     panel = _panel(story, family, "truth", "predicted against true")
-    figure = answer_figures.predicted(points, target, story.looks[family])
+    figure = answer_figures.predicted(points, asked, story.looks[family])
     return panel | {"about": about}, figure
 
 

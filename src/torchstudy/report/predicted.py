@@ -1,0 +1,39 @@
+"""The number that a study predicts, as people mean it: of a logarithm, what it is one of."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchstudy.report.formats import called
+from torchstudy.report.story import Story
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """What the target is, and whether the networks predict its natural logarithm."""
+
+    target: str
+    is_log: bool
+
+    @classmethod
+    def of(cls, story: Story) -> "Quantity":
+        """That of a study."""
+        data = story.results.summary.get("data") or {}
+        return cls(target=str(data.get("target") or "value"), is_log=bool(data.get("log_target")))
+
+    @property
+    def name(self) -> str:
+        """`price` where the networks predict `log price`."""
+        return called(self.target.removeprefix("log ") if self.is_log else self.target)
+
+    def meant(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The quantity itself; infinite where it is too large for a number."""
+        with np.errstate(over="ignore"):
+            return np.exp(values) if self.is_log else values
+
+    def shown(self, value: float) -> float | None:
+        """Four digits, which a caption has room for; None for what is not finite."""
+        meant = float(self.meant(np.array(value, dtype=np.float64)))
+        return float(f"{meant:.4g}") if math.isfinite(meant) else None
