@@ -148,6 +148,12 @@ def test_a_real_range_maps_to_the_unit_interval_on_its_own_scale() -> None:
     assert (log.from_unit(0.0), log.from_unit(1.0)) == pytest.approx((1e-4, 1e-2), rel=1e-12)
 
 
+@pytest.mark.parametrize("value", [0.003, 0.0003, 0.01, 0.007, 0.02, 0.1])
+def test_a_number_comes_back_from_its_place_as_people_write_it(value: float) -> None:
+    for domain in (Float(1e-4, 1e-1, log=True), Float(0.0, 0.7)):
+        assert domain.from_unit(domain.to_unit(value)) == value
+
+
 @pytest.mark.parametrize(
     "domain", [Int(1, 4), Int(-2, 1), Choice("a", "b", "c", "d"), Choice(8, 1, 2, 4)], ids=spelled
 )

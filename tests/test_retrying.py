@@ -1,5 +1,6 @@
 """Crashed trainings begin again once their cause is mended, and nothing of them is forgotten."""
 
+import json
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,7 @@ from tests.command import optimize, write_study
 from tests.test_runner import Stop, StopAt, assert_same_results, linear_study, run_inline, timeless
 from torch import nn
 
-from torchstudy.analysis.tables import Results, read_table
+from torchstudy.analysis.tables import Results, read_results, read_table
 from torchstudy.data.spec import DataSpec
 from torchstudy.domains import Choice
 from torchstudy.errors import RunError, StudyError
@@ -22,6 +23,8 @@ from torchstudy.execution.watching import Silent
 from torchstudy.families.base import Family, family
 from torchstudy.overview import status_lines, study_lines
 from torchstudy.records import Epoch, Outcome, Status, TrainingKey, Trial
+from torchstudy.report.sentences import standing
+from torchstudy.report.story import Story
 from torchstudy.schemas import ATTEMPT_COLUMNS
 from torchstudy.study import Study
 
@@ -264,11 +267,17 @@ def test_status_and_list_say_on_which_error_a_run_stopped(tmp_path: Path) -> Non
     )
     (line,) = [line for line in study_lines(tmp_path, None) if line[0] == "lines"]
     assert line[1] == "stopped on an error"
+    said = standing(Story(read_results(tmp_path / "lines")))
+    assert said == (
+        f"The study {title.removeprefix('lines: ')}. 3 of 9 planned trials ended. "
+        '"optimize run lines" goes on from there.'
+    )
     BUG["is_there"] = False
     with pytest.raises(Stop):
         run_inline(weak(trials=9), tmp_path, watcher=StopAt(4))
     ((title, _),) = status_lines(tmp_path, None, "lines")
     assert title == "lines: interrupted"
+    assert "error" not in json.loads((tmp_path / "lines" / "study.json").read_text())
     run_inline(weak(trials=4), tmp_path)
     ((title, _),) = status_lines(tmp_path, None, "lines")
     assert title == "lines: finished"
@@ -306,6 +315,8 @@ def test_an_error_in_a_repeat_is_that_of_the_study_too(tmp_path: Path) -> None:
         "lines: stopped on an error, repeat 2 of 2: no room",
         "lines, repeat 2: stopped on an error: no room",
     ]
+    said = json.loads((tmp_path / "lines" / "study.json").read_text())
+    assert (said["state"], said["error"]) == ("interrupted", "no room")
 
 
 MENDED = """

@@ -15,6 +15,8 @@ TorchstudyError
 import difflib
 from collections.abc import Iterable, Sequence
 
+BEFORE_ERRORS = ("Traceback ", " ")  # how the lines of a traceback begin, but for the last
+
 
 class TorchstudyError(Exception):
     """Base of every error this library raises on purpose."""
@@ -75,3 +77,14 @@ def _listed(problems: Sequence[str]) -> str:
     if len(problems) == 1:
         return problems[0]
     return f"{len(problems)} problems:\n" + "\n".join(f"  - {problem}" for problem in problems)
+
+
+def reason_to_stop(error: Exception) -> str:
+    """The error that a run stopped on; empty where it was asked to stop."""
+    return "" if isinstance(error, Interrupted) else str(error) or type(error).__name__
+
+
+def brief(error: str) -> str:
+    """An error on one line, without the lines of a traceback that only lead to it."""
+    kept = [line for line in error.splitlines() if line and not line.startswith(BEFORE_ERRORS)]
+    return "; ".join(kept).replace(":; ", ": ")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torchstudy.errors import StudyError, did_you_mean
+from torchstudy.errors import StudyError, brief, did_you_mean
 from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.ledger import Ledger, StudyState
 from torchstudy.execution.repeats_table import mean_over_searches, searches_of
@@ -16,7 +16,6 @@ from torchstudy.report.formats import Metric, metric_of
 from torchstudy.stored import described_studies, find_study, reading
 
 NONE = "-"
-BEFORE_ERRORS = ("Traceback ", " ")  # how the other lines of a traceback begin
 
 
 def study_lines(reports: Path, storage: str | None) -> list[list[str]]:
@@ -202,14 +201,8 @@ def _status(ledger: Ledger, state: StudyState, begun: int) -> tuple[str, list[li
     place = repeat_words(begun, repeats) if number == 1 else ""
     if place and standing == "finished":
         place = f", the first of {repeats} searches"
-    why = f": {_brief(state.error)}" if state.error and state.owner is None else ""
+    why = f": {brief(state.error)}" if state.error and state.owner is None else ""
     return f"{repeat_title(name, number)}: {standing}{place}{_whereabouts(state)}{why}", lines
-
-
-def _brief(error: str) -> str:
-    """An error on one line, without the lines of a traceback that only lead to it."""
-    kept = [line for line in error.splitlines() if line and not line.startswith(BEFORE_ERRORS)]
-    return "; ".join(kept).replace(":; ", ": ")
 
 
 def _under_way(trainings: Sequence[Training], epochs: Mapping[TrainingKey, int], last: int) -> str:

@@ -5,6 +5,8 @@ from typing import TypeAlias, TypeGuard
 
 Value: TypeAlias = int | float | str | bool
 
+DIGITS = 12  # significant ones of a proposed number: 0.003 on a log scale and back is 0.003 again
+
 
 def is_number(value: object) -> TypeGuard[int | float]:
     """True for finite ints and floats; a bool is not a number."""
@@ -29,7 +31,9 @@ def place_of(value: float, low: float, high: float, *, log: bool) -> float:
 
 
 def value_at(place: float, low: float, high: float, *, log: bool) -> float:
-    """The value at `place`; the inverse of `place_of`."""
+    """The value at `place`; the inverse of `place_of`, but for what lies beyond `DIGITS`."""
     if log:
-        return math.exp(math.log(low) + place * (math.log(high) - math.log(low)))
-    return low + place * (high - low)
+        value = math.exp(math.log(low) + place * (math.log(high) - math.log(low)))
+    else:
+        value = low + place * (high - low)
+    return float(f"{value:.{DIGITS}g}")

@@ -98,17 +98,18 @@ def _described(objective: Objective) -> dict[str, str]:
 
 
 def write_everything(
-    study: Study, data: ImageData, ledger: Ledger, schedule: Schedule, state: str
+    study: Study, data: ImageData, ledger: Ledger, schedule: Schedule, state: str, error: str = ""
 ) -> list[str]:
     """Tables, study.json, Ax experiments, evidence, best models and, last, the report.
 
-    Returns a sentence on everything that could not be written as what it is made of is damaged.
+    `error` is what the run stopped on. Returns a sentence on everything that could not be written
+    as what it is made of is damaged.
     """
     folder, notes = schedule.folder, list[str]()
     is_first_of_several = study.repeats > 1 and repeat_of(study.name)[1] == 1
     shown = "running" if state == "finished" and is_first_of_several else state
     failpoint("before-tables")
-    _write_tables(study, ledger, folder, shown)
+    _write_tables(study, ledger, folder, shown, error)
     failpoint("after-tables")
     for family in study.families:
         name = family.__name__
@@ -143,16 +144,16 @@ def write_everything(
     return notes
 
 
-def write_again(study: Study, ledger: Ledger, folder: Path, state: str) -> None:
+def write_again(study: Study, ledger: Ledger, folder: Path, state: str, error: str = "") -> None:
     """The tables and the report of a study whose repeats have changed what they say."""
-    _write_tables(study, ledger, folder, state)
+    _write_tables(study, ledger, folder, state, error)
     write_report(folder)
     note_files(folder)
 
 
-def _write_tables(study: Study, ledger: Ledger, folder: Path, state: str) -> None:
+def _write_tables(study: Study, ledger: Ledger, folder: Path, state: str, error: str) -> None:
     stored = next(stored for stored in ledger.studies() if stored.name == study.name)
-    write_tables(ledger, replace(stored, state=state), folder)
+    write_tables(ledger, replace(stored, state=state, error=error), folder)
 
 
 def clear(folder: Path) -> None:

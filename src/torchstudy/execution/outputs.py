@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from torchstudy.analysis.diagnosis import KEYS, diagnose, diagnoses
 from torchstudy.analysis.front import front_table
 from torchstudy.analysis.tables import frame, write_table
+from torchstudy.errors import brief
 from torchstudy.execution.attempts_table import attempt_rows
 from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.epochs import epoch_table
@@ -114,7 +115,8 @@ def write_tables(ledger: Ledger, state: StudyState, folder: Path) -> None:
         failpoint("amid-tables")
     classes = (state.summary.get("data") or {}).get("classes") or []
     write_examples(folder, found["trials"], classes)
-    write_json(folder / "study.json", {**state.summary, "state": state.state})
+    stopped = {"error": brief(state.error)} if state.error else {}
+    write_json(folder / "study.json", {**state.summary, "state": state.state, **stopped})
 
 
 def prune(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from torchstudy.errors import CannotWrite, Interrupted, InterruptedAtOnce, RunError
+from torchstudy.errors import CannotWrite, InterruptedAtOnce, RunError, reason_to_stop
 from torchstudy.execution import finishing
 from torchstudy.execution.earlier import first_beginnings
 from torchstudy.execution.ledger import Ledger
@@ -34,10 +34,8 @@ def held(ledger: Ledger, study: Study, fingerprint: str, watcher: Watcher) -> It
     try:
         yield has_news
         state = "finished"
-    except Interrupted:
-        raise
     except Exception as error:
-        stopped_on = str(error) or type(error).__name__
+        stopped_on = reason_to_stop(error)
         raise
     finally:
         failpoint("before-release")
@@ -77,8 +75,8 @@ def go_on_with_repeats(
                 is_written |= begin(own, place, has_news, good).go()
     except (InterruptedAtOnce, CannotWrite):
         raise
-    except RunError:
-        finishing.write_again(study, ledger, folder, "interrupted")
+    except RunError as error:
+        finishing.write_again(study, ledger, folder, "interrupted", reason_to_stop(error))
         raise
     if is_written or not (folder / "repeats.parquet").exists():
         finishing.write_again(study, ledger, folder, "finished")

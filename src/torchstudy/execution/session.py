@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from torchstudy.data.dataset import ImageData
-from torchstudy.errors import Interrupted, InterruptedAtOnce, RunError
+from torchstudy.errors import Interrupted, InterruptedAtOnce, RunError, reason_to_stop
 from torchstudy.execution import examples, finishing
 from torchstudy.execution.asking import InlineAsker, ProcessAsker
 from torchstudy.execution.board import Board
@@ -105,19 +105,22 @@ class Session:
 
     def go(self) -> bool:
         """Do all there is to do; whether there was anything to write."""
-        state = "interrupted"
+        state, stopped_on = "interrupted", ""
         try:
             with stop_signals(self._stop):
                 self._loop()
             state = "finished"
         except KeyboardInterrupt:
             raise InterruptedAtOnce("stopped at once; everything recorded is saved") from None
+        except Exception as error:
+            stopped_on = reason_to_stop(error)
+            raise
         finally:
             self.executor.close()
             self.proposing.close()
             self.watcher.written_next()
             if not (self._is_stopping_at_once or self._hindrance):  # the next run writes it
-                self._write(state)
+                self._write(state, stopped_on)
         return self._has_written
 
     def _loop(self) -> None:
@@ -319,7 +322,7 @@ class Session:
         while self.executor.num_running:
             self.executor.wait(self._handle, TICK)
 
-    def _write(self, state: str) -> None:
+    def _write(self, state: str, stopped_on: str) -> None:
         """Tables, evidence, models and report; nothing is touched when nothing has changed."""
         report, damaged = self.folder / "report.html", damaged_files(self.folder)
         if self._timesheet.idle.busy:
@@ -330,7 +333,7 @@ class Session:
         self._has_written = self._has_news or bool(damaged) or not report.exists()
         if self._has_written:
             for note in finishing.write_everything(
-                self.study, self.data, self.ledger, self.schedule, state
+                self.study, self.data, self.ledger, self.schedule, state, stopped_on
             ):
                 self.watcher.note(note)
         self.watcher.finished(report if state == "finished" else None)

@@ -21,6 +21,7 @@ from torchstudy.report.formats import (
 from torchstudy.report.looks import status_words
 from torchstudy.report.story import Story
 
+ERROR_LIMIT = 300  # characters of what a run stopped on
 SHORTEST = 6  # epochs of a training whose last third says something
 UNCONFIRMED = "It was not trained with fresh seeds, so it has no test score."
 UNSURE = (
@@ -66,8 +67,12 @@ def standing(story: Story) -> str | None:
     done = f"{ended} of {counted(planned, 'planned trial')} ended"
     if state == "running":
         return f"The study is still running: {done} so far, and everything below may change."
-    study = story.results.summary["study"]
-    return f'The study was interrupted: {done}. "optimize run {called(study)}" goes on from there.'
+    study, error = story.results.summary["study"], story.results.summary.get("error")
+    goes_on = f'"optimize run {called(study)}" goes on from there.'
+    if error:
+        why = shortened(str(error), ERROR_LIMIT)
+        return f"The study stopped on an error: {why}. {done}. {goes_on}"
+    return f"The study was interrupted: {done}. {goes_on}"
 
 
 def planned_trials(story: Story) -> int:
