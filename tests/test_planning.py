@@ -1,6 +1,7 @@
 """What `--dry-run` shows, and that it leaves nothing behind."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,11 @@ def test_what_cannot_run_is_refused_by_a_dry_run_too(finished_study: Path) -> No
     with pytest.raises(StudyError, match="workers: must be a whole number of at least 1"):
         plan_lines(
             study, reports=Path("r"), storage=None, workers=0, executor="local", families=None
+        )
+    small = replace(study, limits={"parameters": 10})
+    with pytest.raises(StudyError, match=r"no configuration within the limits was found \(parame"):
+        plan_lines(
+            small, reports=Path("r"), storage=None, workers=1, executor="inline", families=None
         )
     with pytest.raises(StudyError, match="has no family 'Cnn' \\(did you mean 'CNN'"):
         plan_lines(

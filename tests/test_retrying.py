@@ -22,7 +22,9 @@ from torchstudy.execution.retrying import retry
 from torchstudy.execution.watching import Silent
 from torchstudy.families.base import Family, family
 from torchstudy.overview import status_lines, study_lines
+from torchstudy.planning import plan_lines
 from torchstudy.records import Epoch, Outcome, Status, TrainingKey, Trial
+from torchstudy.repeats import repeat_name
 from torchstudy.report.sentences import standing
 from torchstudy.report.story import Story
 from torchstudy.schemas import ATTEMPT_COLUMNS
@@ -106,6 +108,40 @@ def test_without_being_asked_what_crashed_stays_and_the_way_on_is_said(tmp_path:
     assert watcher.texts == [
         f"crashed: {named}; once the cause is mended, --retry-crashed trains them again"
     ]
+
+
+def test_a_dry_run_counts_what_would_be_trained_again(tmp_path: Path) -> None:
+    first = run_inline(mixed(repeats=2), tmp_path)
+    crashed = int(first.trials["status"].eq("crashed").sum())
+    with closing(ledger_in(tmp_path)) as ledger:
+        again = [t for t in ledger.trainings(repeat_name("lines", 2)) if t.status == "crashed"]
+
+    def planned(**options: bool) -> tuple[str, str]:
+        _, ((_, trials, _, left, _, _),), footer = plan_lines(
+            mixed(repeats=2),
+            reports=tmp_path,
+            storage=None,
+            workers=1,
+            executor="inline",
+            families=None,
+            **options,
+        )
+        assert trials == "8"
+        return left, footer
+
+    BUG["is_there"] = False  # its recipe is trained to see how long that takes
+    left, footer = planned()
+    assert left == "0"
+    named = ", ".join(f"Mendable #{t.trial.number}" for t in again)
+    assert f"\nrepeat 2: crashed: {named}; once the cause is mended, --retry-" in footer
+    left, footer = planned(retry_crashed=True)
+    assert left == str(crashed + len(again)) != "0"
+    assert footer.startswith("trained again: Mendable #")
+    left, footer = planned(fresh=True)
+    assert left == "8"
+    assert "again" not in footer
+    with pytest.raises(StudyError, match="--fresh deletes what --retry-crashed would train again"):
+        planned(fresh=True, retry_crashed=True)
 
 
 def test_only_what_is_still_broken_crashes_again_and_other_trials_are_left_alone(

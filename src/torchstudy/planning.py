@@ -12,10 +12,12 @@ from torchstudy.execution.forecast import Forecast, disk_needed, forecast
 from torchstudy.execution.ledger import Ledger
 from torchstudy.execution.preconditions import ExecutorName, num_workers_of
 from torchstudy.execution.repeats_table import searches_of
-from torchstudy.execution.retrying import way_on
+from torchstudy.execution.retrying import check_retry, crashed, retry_words, way_on
 from torchstudy.execution.room import checked_disk
 from torchstudy.execution.schedule import Schedule
 from torchstudy.execution.watching import counted, notes
+from torchstudy.models.limits import Limits
+from torchstudy.records import Training
 from torchstudy.repeats import kept_words
 from torchstudy.report.formats import duration
 from torchstudy.stored import reading
@@ -31,21 +33,28 @@ def plan_lines(
     executor: ExecutorName,
     families: Sequence[str] | None,
     disk: float | None = None,
+    fresh: bool = False,
+    retry_crashed: bool = False,
 ) -> tuple[str, list[list[str]], str]:
     """Title, one line per family, and the forecast. Trains nothing, writes nothing but caches."""
+    check_retry(retry_crashed, fresh)
     num_workers = num_workers_of(workers, executor)
     active = [study.family(name) for name in families] if families else list(study.families)
     study.check(scan(study.images).spec())
     data = prepare(study.images, seed=study.seed)
     study.check(data.spec)
+    Limits(study, data.spec).check()
     with reading(reports, storage) as stored:
         names = [family.__name__ for family in active]
-        ledger = stored or Ledger("sqlite://")
-        said = [
-            kept_words(study.repeats, len(searches_of(ledger, study.name))),
-            way_on(ledger, study.name, reports / study.name, names),
-        ]
+        ledger = Ledger("sqlite://") if fresh or stored is None else stored
         searches = [study.repeat(number + 1) for number in range(study.repeats)]
+        said = [kept_words(study.repeats, len(searches_of(ledger, study.name)))]
+        again = list[Training]()
+        for search in searches:
+            again += crashed(ledger, search.name, names) if retry_crashed else []
+            said += [] if retry_crashed else [way_on(ledger, search.name, names)]
+        if retry_crashed:
+            said.append(retry_words(again))
         schedules = [
             Schedule(
                 study=search,
@@ -62,10 +71,11 @@ def plan_lines(
     forecasts: list[Forecast] = []
     for family in active:
         name, boards = family.__name__, [schedule.board for schedule in schedules]
-        left = sum(schedule.num_left(name) for schedule in schedules)
+        retried = sum(training.trial.family == name for training in again)
+        left = retried + sum(schedule.num_left(name) for schedule in schedules)
         ended = [t for board in boards for t in (*board.searched(name), *board.confirmed(name))]
         is_inline = executor == "inline"
-        effort = sum(schedule.effort_left(name) for schedule in schedules)
+        effort = retried + sum(schedule.effort_left(name) for schedule in schedules)
         expected = forecast(study, data, family, ended, left, effort=effort, in_process=is_inline)
         seconds += expected.seconds
         forecasts.append(expected)

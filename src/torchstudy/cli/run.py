@@ -113,15 +113,15 @@ def run(
             "executor": executor,
             "families": family,
         }
+        begun = {"fresh": fresh, "retry_crashed": retry_crashed}
         is_usable = True
         for study in loaded:
             if dry_run:
-                show_plan(study, options)
+                show_plan(study, {**options, "disk": disk, **begun})
             else:
                 bounds = {"memory": memory, "stall": stall, "disk": disk}
-                run_options = {**options, **bounds, "fresh": fresh, "profile": profile}
+                run_options = {**options, **bounds, **begun, "profile": profile}
                 run_options |= {"warm_start": not no_warm_start, "watch": watch}
-                run_options["retry_crashed"] = retry_crashed
                 is_usable &= run_and_show(study, run_options, quiet=quiet)
     if not is_usable:
         raise typer.Exit(ENDED_BADLY)

@@ -113,8 +113,9 @@ def run(
             if (warning := environment.warning(stored)) and place == folder:
                 watching.note(warning)
             names = active or [family.__name__ for family in study.families]
-            look_after = retry if retry_crashed else way_on
-            if said := look_after(ledger, search.name, place, names):
+            if retry_crashed:
+                watching.note(retry(ledger, search.name, place, names))
+            elif said := way_on(ledger, search.name, names):
                 watching.note(said)
             return Session(
                 study=search,
