@@ -9,9 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from torchstudy.analysis.tables import PREDICTION_COLUMNS, frame, write_table
+from torchstudy.analysis.tables import frame, write_table
 from torchstudy.records import SECONDS
-from torchstudy.schemas import CONFIRMATION_COLUMNS, EPOCH_COLUMNS, TRIAL_COLUMNS
+from torchstudy.schemas import (
+    CONFIRMATION_COLUMNS,
+    EPOCH_COLUMNS,
+    PREDICTION_COLUMNS,
+    TRIAL_COLUMNS,
+)
 from torchstudy.seeds import derive
 
 START = datetime(2026, 11, 1, 9, tzinfo=UTC)

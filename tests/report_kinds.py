@@ -9,8 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tests.report_data import START
 
-from torchstudy.analysis.tables import PREDICTION_COLUMNS, frame, write_table
-from torchstudy.schemas import CONFIRMATION_COLUMNS, EPOCH_COLUMNS, TRIAL_COLUMNS
+from torchstudy.analysis.tables import frame, write_table
+from torchstudy.schemas import (
+    CONFIRMATION_COLUMNS,
+    EPOCH_COLUMNS,
+    PREDICTION_COLUMNS,
+    TRIAL_COLUMNS,
+)
 from torchstudy.seeds import derive
 
 Row = dict[str, Any]

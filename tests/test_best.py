@@ -12,7 +12,7 @@ from tests.photographs import write_photographs
 from tests.training_jobs import job_for, run_job
 
 from torchstudy.analysis.calibration import expected_error, fitted, nll, read_calibration, tempered
-from torchstudy.analysis.tables import PREDICTION_COLUMNS, read_results, write_table
+from torchstudy.analysis.tables import read_results, write_table
 from torchstudy.arrays import read_arrays
 from torchstudy.data.dataset import ImageData, prepare
 from torchstudy.data.images import Images
@@ -25,6 +25,7 @@ from torchstudy.families.compression import Autoencoder
 from torchstudy.families.mlp import MLP
 from torchstudy.models.saved import load_model
 from torchstudy.records import Status, Training, Trial
+from torchstudy.schemas import PREDICTION_COLUMNS
 
 
 @pytest.fixture(scope="module")

@@ -434,13 +434,13 @@ SENTENCES = {
     },
     "the gradient of the first layer is 1e-10 times that of the last: try normalisation, relu or "
     "gelu, or fewer layers": {"health_gradient_ratio": [1e-10]},
-    "the training loss began at 2.3 and was never below 2.29 in 3 epochs: try a larger learning "
+    "the training loss began at 2.30 and was never below 2.29 in 3 epochs: try a larger learning "
     "rate": {
         "train_loss": [2.3, 2.29, 2.29],
         "health_first_loss": [2.3, 2.3, 2.3],
         "health_update_ratio": [1e-6, 1e-6, 1e-6],
     },
-    "the training loss began at 2.3 and was never below 2.29 in 3 epochs: try a smaller learning "
+    "the training loss began at 2.30 and was never below 2.29 in 3 epochs: try a smaller learning "
     "rate, or more capacity": {
         "train_loss": [2.3, 2.29, 2.29],
         "health_first_loss": [2.3, 2.3, 2.3],

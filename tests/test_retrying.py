@@ -27,6 +27,7 @@ from torchstudy.records import Epoch, Outcome, Status, TrainingKey, Trial
 from torchstudy.repeats import repeat_name
 from torchstudy.report.sentences import standing
 from torchstudy.report.story import Story
+from torchstudy.report.trouble import failures
 from torchstudy.schemas import ATTEMPT_COLUMNS
 from torchstudy.study import Study
 
@@ -150,6 +151,11 @@ def test_only_what_is_still_broken_crashes_again_and_other_trials_are_left_alone
     first = run_inline(mixed(), tmp_path)
     BUG["is_there"] = False
     found = run_inline(mixed(), tmp_path, retry_crashed=True)
+    said = failures(Story(found)).context["sentences"]
+    begun = (
+        f"{len(attempts_in(found))} trainings crashed at first and were begun again; attempts.csv"
+    )
+    assert any(sentence.startswith(begun) for sentence in said)
     how = found.trials["config.how"]
     assert found.trials["status"].eq("crashed").tolist() == how.eq("broken").tolist()
     unbroken = first.trials["status"] == "completed"

@@ -124,6 +124,32 @@ ATTEMPT_COLUMNS: dict[str, str] = {
 """`attempts`: what had become of trainings that crashed and were trained again: one row each time,
 `attempt` counting from 1 how often a worker took it up. Trials and confirmations have the last."""
 
+PREDICTION_COLUMNS: dict[str, str] = {
+    "split": "string",
+    "seed": "Int64",
+    "item": "Int64",
+    "name": "string",
+    "target": "string",
+    "predicted": "string",
+    "confidence": "float64",
+    "is_correct": "boolean",
+    "calibrated": "float64",
+    "crossfitted": "float64",
+}
+"""`evidence/<family>/predictions`: one row per item of a split, for each seed; of numbers
+`target_value` and `predicted_value` instead. `calibrated` is the confidence at the temperature
+that was fitted on the select split, if there is one. Where nothing was confirmed, `crossfitted`
+is that of an item of select at a temperature that was fitted without it."""
+
+CODE_COLUMNS: dict[str, str] = {
+    "split": "string",
+    "seed": "Int64",
+    "item": "Int64",
+    "name": "string",
+}
+"""`evidence/<family>/codes`: one row per item of a split, for each seed; then `target` (a class or
+a number) and `code_1`, `code_2` ..."""
+
 EXAMPLE_COLUMNS: dict[str, str] = {
     "study": "string",
     "family": "string",

@@ -262,8 +262,9 @@ def _no_learning(curves: Curves) -> str | None:
         return None
     steps = curves.measured("health_update_ratio")
     is_slow = bool(steps) and max(steps.values()) < SLOW
+    began, lowest = (f"{value:#.3g}".rstrip(".") for value in (_start(curves), least))
     return (
-        f"the training loss began at {_start(curves):.3g} and was never below {least:.3g} "
+        f"the training loss began at {began} and was never below {lowest} "
         f"in {len(losses)} epochs: try a {'larger' if is_slow else 'smaller'} learning rate"
         + ("" if is_slow else ", or more capacity")
     )

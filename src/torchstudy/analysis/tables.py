@@ -16,9 +16,12 @@ from torchstudy.errors import StudyError
 from torchstudy.files import written_aside
 from torchstudy.records import Bound, Objective, Status, bounds_in, objectives_in
 from torchstudy.schemas import (
+    ATTEMPT_COLUMNS,
+    CODE_COLUMNS,
     CONFIRMATION_COLUMNS,
     EPOCH_COLUMNS,
     LATER_COLUMNS,
+    PREDICTION_COLUMNS,
     PROPOSAL_COLUMNS,
     REPEAT_COLUMNS,
     TRIAL_COLUMNS,
@@ -26,31 +29,14 @@ from torchstudy.schemas import (
 from torchstudy.spreadsheets import csv_pieces
 from torchstudy.visible import storable
 
-PREDICTION_COLUMNS: dict[str, str] = {
-    "split": "string",
-    "seed": "Int64",
-    "item": "Int64",
-    "name": "string",
-    "target": "string",
-    "predicted": "string",
-    "confidence": "float64",
-    "is_correct": "boolean",
-    "calibrated": "float64",
-    "crossfitted": "float64",
+FURTHER = {
+    "epochs": EPOCH_COLUMNS,
+    "confirmation": CONFIRMATION_COLUMNS,
+    "proposals": PROPOSAL_COLUMNS,
+    "repeats": REPEAT_COLUMNS,
+    "attempts": ATTEMPT_COLUMNS,
 }
-"""`evidence/<family>/predictions`: one row per item of a split, for each seed; of numbers
-`target_value` and `predicted_value` instead. `calibrated` is the confidence at the temperature
-that was fitted on the select split, if there is one. Where nothing was confirmed, `crossfitted`
-is that of an item of select at a temperature that was fitted without it."""
-
-CODE_COLUMNS: dict[str, str] = {
-    "split": "string",
-    "seed": "Int64",
-    "item": "Int64",
-    "name": "string",
-}
-"""`evidence/<family>/codes`: one row per item of a split, for each seed; then `target` (a class or
-a number) and `code_1`, `code_2` ..."""
+"""The tables that a study's folder may have beside `trials`."""
 
 Gallery: TypeAlias = dict[int, dict[str, npt.NDArray[np.uint8]]]
 
@@ -71,6 +57,7 @@ class Results:
     codes: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     proposals: pd.DataFrame = field(default_factory=lambda: frame([], PROPOSAL_COLUMNS))
     repeats: pd.DataFrame = field(default_factory=lambda: frame([], REPEAT_COLUMNS))
+    attempts: pd.DataFrame = field(default_factory=lambda: frame([], ATTEMPT_COLUMNS))
 
     @property
     def objective(self) -> Objective:
@@ -119,21 +106,20 @@ def read_results(folder: Path) -> Results:
     trials = read_table(folder / "trials.parquet", TRIAL_COLUMNS)
     if trials is None:
         raise StudyError(f"{folder / 'trials.parquet'} is missing; `optimize run` writes it")
-    epochs = read_table(folder / "epochs.parquet", EPOCH_COLUMNS)
-    confirmation = read_table(folder / "confirmation.parquet", CONFIRMATION_COLUMNS)
-    proposals = read_table(folder / "proposals.parquet", PROPOSAL_COLUMNS)
-    repeats = read_table(folder / "repeats.parquet", REPEAT_COLUMNS)
     return Results(
         trials=trials,
-        epochs=frame([], EPOCH_COLUMNS) if epochs is None else epochs,
-        confirmation=frame([], CONFIRMATION_COLUMNS) if confirmation is None else confirmation,
         summary=summary,
         predictions=read_predictions(folder),
         folder=folder,
         codes=_evidence(folder, "codes", CODE_COLUMNS),
-        proposals=frame([], PROPOSAL_COLUMNS) if proposals is None else proposals,
-        repeats=frame([], REPEAT_COLUMNS) if repeats is None else repeats,
+        **{name: _table_or_empty(folder, name, columns) for name, columns in FURTHER.items()},
     )
+
+
+def _table_or_empty(folder: Path, name: str, columns: Mapping[str, str]) -> pd.DataFrame:
+    """A table of a study's folder; without rows where there is no file."""
+    found = read_table(folder / f"{name}.parquet", columns)
+    return frame([], columns) if found is None else found
 
 
 def read_predictions(folder: Path) -> dict[str, pd.DataFrame]:

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from torchstudy.analysis.tables import PREDICTION_COLUMNS, frame, read_gallery, write_table
+from torchstudy.analysis.tables import frame, read_gallery, write_table
 from torchstudy.arrays import Arrays, read_arrays
 from torchstudy.data.dataset import ImageData
 from torchstudy.errors import StudyError
@@ -13,6 +13,7 @@ from torchstudy.execution.exhibits import answers_path, gallery_path
 from torchstudy.execution.outputs import Row, training_folder
 from torchstudy.files import written_aside
 from torchstudy.records import Training
+from torchstudy.schemas import PREDICTION_COLUMNS
 
 
 def write_evidence(

@@ -265,6 +265,6 @@ def ended_text(subject: Subject, outcome: Outcome, seconds: float, objective: Ob
     why = "" if is_said else f"  {reason}"
     if subject.is_resting(outcome):
         why = f"  waits after {counted(outcome.epochs, 'epoch')}"
-    width = 29 if subject.turn is None else 40  # what names of families that come with us take
+    width = 29 if subject.turn is None else 41  # what names of families that come with us take
     line = f"{subject.title:<{width}} {outcome.status:<13}{seconds:7.1f} s{score}{why}".rstrip()
     return f"{line}\n    {outcome.diagnosis}" if outcome.diagnosis else line

@@ -218,7 +218,8 @@ def crashed(story: Story) -> str | None:
     if counts.empty:
         return None
     own = joined([f"{counted(n, 'trial')} of {called(family)}" for family, n in counts.items()])
-    return f"{own} crashed, which is no result: mended, --retry-crashed trains them again."
+    what = "it" if counts.sum() == 1 else "them"
+    return f"{own} crashed, which is no result: mended, --retry-crashed trains {what} again."
 
 
 def failed_fresh(story: Story) -> str | None:

@@ -29,7 +29,7 @@ def failures(story: Story) -> Content:
             for row in counts.to_dict("records")
         ],
     )
-    said = [sentences.failed(story), sentences.failed_fresh(story), _way_on(story)]
+    said = [sentences.failed(story), sentences.failed_fresh(story), _way_on(story), _again(story)]
     context = {
         "sentences": [one for one in said if one],
         "reasons": _reasons(story),
@@ -48,6 +48,18 @@ def _way_on(story: Story) -> str:
     return (
         f'Once the cause is mended, "optimize run {study} --retry-crashed" trains what crashed '
         "again."
+    )
+
+
+def _again(story: Story) -> str:
+    """How many trainings crashed at first and began again; empty where none did."""
+    attempts = story.results.attempts
+    if attempts.empty:
+        return ""
+    count = len(attempts.drop_duplicates(["family", "trial", "seed", "purpose"]))
+    return (
+        f"{counted(count, 'training')} crashed at first and {'was' if count == 1 else 'were'} "
+        "begun again; attempts.csv says what had gone wrong."
     )
 
 
