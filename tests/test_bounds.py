@@ -16,6 +16,9 @@ from torchstudy.analysis.tables import Results, best_trials, frame
 from torchstudy.domains import Int
 from torchstudy.errors import StudyError
 from torchstudy.execution.confirm import candidates, chosen_number
+from torchstudy.exporting import export_model
+from torchstudy.models import formats
+from torchstudy.overview import best_models
 from torchstudy.quiet import quiet_ax
 from torchstudy.records import Bound, Objective, Training
 from torchstudy.report.bounds import within
@@ -275,3 +278,32 @@ def test_a_study_keeps_within_its_bounds_and_says_so(
         client = Client.load_from_json_file(str(tmp_path / "first/lines/Linear.ax.json"))
     (constraint,) = client._experiment.optimization_config.outcome_constraints
     assert (constraint.metric_names, constraint.bound) == (["accuracy"], 0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("least", "missed"), [(0.2, ""), (0.999, ", which misses it")])
+def test_best_and_the_card_of_a_model_say_what_it_has_of_the_bounds(
+    least: float, missed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow: torch.export takes a second."""
+    monkeypatch.setattr(formats, "ONNX_PACKAGES", ("no_such_package",))
+    study = linear_study(maximize=None, minimize="parameters", at_least={"accuracy": least})
+    found = run_inline(study, tmp_path)
+    (entry,) = best_models(tmp_path, None, "lines", None)
+    scores = entry["scores"]
+    assert list(scores) == [
+        "valid parameters",
+        "valid accuracy",
+        "test accuracy (mean of 2 seeds)",
+    ]
+    place = export_model(study, tmp_path / "out", reports=tmp_path).folder
+    card = (place / "README.md").read_text()
+    assert (
+        f"The study asks for a validation accuracy of at least {100 * least:.1f}%: in the search "
+        f"this configuration had {100 * scores['valid accuracy']:.1f}%{missed}."
+    ) in card
+    verb = "misses" if missed else "meets"
+    assert f"Linear's chosen configuration {verb} it on test: accuracy " in card
+    own = found.confirmation[found.confirmation["trial"] == entry["trial"]]
+    mean = own["test_accuracy"].mean()
+    assert scores["test accuracy (mean of 2 seeds)"] == pytest.approx(mean, abs=1e-4)

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchstudy.analysis.statistics import family_scores
-from torchstudy.analysis.tables import Results
+from torchstudy.analysis.tables import Results, chosen_trainings
 from torchstudy.families.heads import Neighbours
 from torchstudy.families.phases import Phase
 from torchstudy.fitting import instantiate
 from torchstudy.models.card import Facts, plain
 from torchstudy.records import COUNTS, Training
+from torchstudy.report.bounds import bound_words, on_test
 from torchstudy.report.formats import Metric, counted, duration, joined, metric_of
 from torchstudy.report.searching import ORIGINS
 
@@ -42,7 +43,7 @@ def facts_of(saved: "SavedModel", origin: Origin) -> Facts:
         description=plain(str(summary["families"][family]["description"])),
         trial=training.key.number,
         config=training.trial.config,
-        score=tuple(_score(origin, has_epochs)),
+        score=(*_score(origin, has_epochs), *_bounds(origin)),
         obtained=tuple(_obtained(origin, has_epochs)),
         data=tuple(_data(summary)),
         limits=tuple(_limits(saved, origin)),
@@ -85,6 +86,23 @@ def _score(origin: Origin, has_epochs: bool) -> Iterator[str]:
             f"leaves none to measure it on but the test split, {test}. The score is that of the "
             f"same configuration trained on the {splits['train']:,} items of train alone."
         )
+
+
+def _bounds(origin: Origin) -> Iterator[str]:
+    """Whether the configuration keeps within what the study asks of other metrics."""
+    training, results = origin.training, origin.results
+    for bound in results.bounds:
+        value = training.valid(bound.objective)
+        if not math.isnan(value):
+            missed = ", which misses it" if bound.shortfall(value) else ""
+            shown = metric_of(bound.objective).score(value)
+            yield (
+                f"The study asks for a {bound_words(bound)}: in the search this configuration had "
+                f"{shown}{missed}."
+            )
+    number = training.key.number
+    if number in set(chosen_trainings(results, training.key.family)["trial"]):
+        yield from on_test(results, training.key.family)
 
 
 def _confirmed(metric: Metric, row: Mapping[Any, Any], *, summary: Mapping[str, Any]) -> str:

@@ -10,7 +10,16 @@ from torchstudy.errors import StudyError, brief, did_you_mean
 from torchstudy.execution.confirm import chosen_number, ranked
 from torchstudy.execution.ledger import Ledger, StudyState
 from torchstudy.execution.repeats_table import mean_over_searches, searches_of
-from torchstudy.records import Bound, Objective, Status, Training, TrainingKey, bounds_in
+from torchstudy.records import (
+    COSTS,
+    Bound,
+    Objective,
+    Status,
+    Training,
+    TrainingKey,
+    bounds_in,
+    objectives_in,
+)
 from torchstudy.repeats import repeat_of, repeat_title, repeat_words
 from torchstudy.report.formats import Metric, metric_of
 from torchstudy.stored import described_studies, find_study, reading
@@ -133,11 +142,12 @@ def _best_entry(
         return None
     fresh = [t for t in confirmed if t.trial.number == number]
     model = folder / "best" / family
+    shown = [*objectives_in(state.summary), *(bound.objective for bound in bounds)]
     return {
         "family": family,
         "trial": best.trial.number,
         "config": dict(best.trial.config),
-        "scores": _scores(best, fresh, objective),
+        "scores": _scores(best, fresh, shown),
         "model": str(model) if model.exists() else None,
     }
 
@@ -244,16 +254,16 @@ def _best_so_far(searched: Sequence[Training], objective: Objective) -> Training
 
 
 def _scores(
-    best: Training, fresh: Sequence[Training], objective: Objective
-) -> dict[str, float | list[float]]:
-    scores: dict[str, float | list[float]] = {
-        f"valid {objective.metric}": round(best.valid(objective), 4)
-    }
-    tests = [t.metrics[f"test_{objective.metric}"] for t in fresh if _is_tested(t, objective)]
-    if tests:
-        scores[f"test {objective.metric} (mean of {len(tests)} seeds)"] = round(
-            sum(tests) / len(tests), 4
-        )
+    best: Training, fresh: Sequence[Training], objectives: Sequence[Objective]
+) -> dict[str, float]:
+    """What the trial has of each objective in the search, and its fresh seeds on test."""
+    scores = {}
+    for objective in objectives:
+        scores[f"valid {objective.metric}"] = round(best.valid(objective), 4)
+        tests = [t.metrics[f"test_{objective.metric}"] for t in fresh if _is_tested(t, objective)]
+        if tests and objective.metric not in COSTS:
+            mean = sum(tests) / len(tests)
+            scores[f"test {objective.metric} (mean of {len(tests)} seeds)"] = round(mean, 4)
     return scores
 
 

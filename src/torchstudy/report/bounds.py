@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from torchstudy.analysis.tables import VALID, chosen_trainings, numbers, shortfalls
+from torchstudy.analysis.tables import VALID, Results, chosen_trainings, numbers, shortfalls
 from torchstudy.records import Bound, Status
 from torchstudy.report.formats import Metric, called, counted, joined
 from torchstudy.report.story import Story
@@ -55,7 +55,23 @@ def within(story: Story) -> Iterator[str]:
                 f"None of {total} of {called(family)} has a {wanted}; the nearest is trial "
                 f"{nearest['trial']} with {_values(nearest, bounds)}."
             )
-        yield from _on_test(story, family)
+        yield from on_test(story.results, family)
+
+
+def on_test(results: Results, family: str) -> Iterator[str]:
+    """What the chosen configuration's fresh seeds have of each bounded metric on test."""
+    chosen = chosen_trainings(results, family)
+    for bound in results.bounds:
+        values = numbers(chosen, f"test_{bound.metric}").dropna()
+        if values.empty:
+            continue
+        metric, mean = Metric(name=bound.metric), float(values.mean())
+        verb = "misses" if bound.shortfall(mean) else "meets"
+        seeds = counted(len(values), "fresh seed")
+        yield (
+            f"{called(family)}'s chosen configuration {verb} it on test: {metric.words} "
+            f"{metric.score(mean, 2)}, the mean of {seeds}."
+        )
 
 
 def _values(trial: "pd.Series[float]", bounds: list[Bound]) -> str:
@@ -68,19 +84,3 @@ def _values(trial: "pd.Series[float]", bounds: list[Bound]) -> str:
             for bound in bounds
         ]
     )
-
-
-def _on_test(story: Story, family: str) -> Iterator[str]:
-    """What the chosen configuration's fresh seeds have of each bounded metric on test."""
-    chosen = chosen_trainings(story.results, family)
-    for bound in story.results.bounds:
-        values = numbers(chosen, f"test_{bound.metric}").dropna()
-        if values.empty:
-            continue
-        metric, mean = Metric(name=bound.metric), float(values.mean())
-        verb = "misses" if bound.shortfall(mean) else "meets"
-        seeds = counted(len(values), "fresh seed")
-        yield (
-            f"{called(family)}'s chosen configuration {verb} it on test: {metric.words} "
-            f"{metric.score(mean, 2)}, the mean of {seeds}."
-        )
