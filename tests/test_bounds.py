@@ -22,6 +22,7 @@ from torchstudy.overview import best_models
 from torchstudy.quiet import quiet_ax
 from torchstudy.records import Bound, Objective, Training
 from torchstudy.report.bounds import within
+from torchstudy.report.formats import Metric
 from torchstudy.report.story import Story
 from torchstudy.schemas import TRIAL_COLUMNS
 from torchstudy.search.proposer import decide
@@ -287,7 +288,9 @@ def test_best_and_the_card_of_a_model_say_what_it_has_of_the_bounds(
 ) -> None:
     """Slow: torch.export takes a second."""
     monkeypatch.setattr(formats, "ONNX_PACKAGES", ("no_such_package",))
-    study = linear_study(maximize=None, minimize="parameters", at_least={"accuracy": least})
+    study = linear_study(
+        maximize=None, minimize="parameters", at_least={"accuracy": least}, epochs=1
+    )
     found = run_inline(study, tmp_path)
     (entry,) = best_models(tmp_path, None, "lines", None)
     scores = entry["scores"]
@@ -296,11 +299,14 @@ def test_best_and_the_card_of_a_model_say_what_it_has_of_the_bounds(
         "valid accuracy",
         "test accuracy (mean of 2 seeds)",
     ]
+    searched = found.trials.set_index("trial")["best_valid_accuracy"]
+    seen = searched[entry["trial"]]
+    assert scores["valid accuracy"] == pytest.approx(seen, abs=1e-4)
     place = export_model(study, tmp_path / "out", reports=tmp_path).folder
     card = (place / "README.md").read_text()
     assert (
         f"The study asks for a validation accuracy of at least {100 * least:.1f}%: in the search "
-        f"this configuration had {100 * scores['valid accuracy']:.1f}%{missed}."
+        f"this configuration had {Metric(name='accuracy').score(seen)}{missed}."
     ) in card
     verb = "misses" if missed else "meets"
     assert f"Linear's chosen configuration {verb} it on test: accuracy " in card

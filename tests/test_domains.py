@@ -2,7 +2,9 @@ import dataclasses
 import json
 import math
 from collections import Counter
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -146,6 +148,21 @@ def test_a_real_range_maps_to_the_unit_interval_on_its_own_scale() -> None:
     assert log.from_unit(0.5) == pytest.approx(1e-3, rel=1e-12)
     assert log.to_unit(1e-3) == pytest.approx(0.5, rel=1e-12)
     assert (log.from_unit(0.0), log.from_unit(1.0)) == pytest.approx((1e-4, 1e-2), rel=1e-12)
+
+
+@pytest.mark.parametrize("domain", [Int(10**15, 10**15 + 19), Float(1e6, 1e6 + 1e-4)])
+def test_a_narrow_range_of_large_numbers_keeps_all_its_values(domain: Any) -> None:
+    found = {domain.from_unit((place + 0.5) / 20) for place in range(20)}
+    assert len(found) == 20
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    assert Int(np.int64(1), np.int32(5), default=np.int16(2)) == Int(1, 5, default=2)
+    domain = Float(np.float32(0.5), np.float64(1), default=np.float16(0.75))
+    assert [type(value) for value in (domain.low, domain.high, domain.default)] == [float] * 3
+    assert domain == Float(0.5, 1.0, default=0.75)
+    assert Choice(np.int64(2), np.int64(4), default=np.int64(4)) == Choice(2, 4, default=4)
+    assert any("is not a number" in problem for problem in Float(np.zeros(2), 1.0).problems())
 
 
 @pytest.mark.parametrize("value", [0.003, 0.0003, 0.01, 0.007, 0.02, 0.1])

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 from typing_extensions import override
 
 from torchstudy.ranges import Bell, as_prior, bound_problems, prior_problem
-from torchstudy.values import Value, is_integer, is_number, is_value, place_of, value_at
+from torchstudy.values import Value, is_integer, is_number, is_value, place_of, plain, value_at
 
 When: TypeAlias = Mapping[str, Value] | None
 Prior: TypeAlias = tuple[float, float] | None
@@ -41,8 +41,8 @@ def Float(
     looks there first and trusts it less as results come in. `mean` is a value in the range and
     `spread` the standard deviation; on a log scale a factor above 1: `(3e-3, 3)` is 1e-3 to 9e-3.
     """
-    given: dict[str, Any] = {"when": _condition(when), "prior": as_prior(prior)}
-    return FloatDomain(low=low, high=high, log=log, default=default, **given)
+    numbers = {"low": plain(low), "high": plain(high), "default": plain(default)}
+    return FloatDomain(**numbers, log=log, when=_condition(when), prior=as_prior(prior))
 
 
 def Int(
@@ -55,8 +55,8 @@ def Int(
     prior: Prior = None,
 ) -> Any:
     """An integer hyperparameter in [low, high], both ends included; the rest as with `Float`."""
-    given: dict[str, Any] = {"when": _condition(when), "prior": as_prior(prior)}
-    return IntDomain(low=low, high=high, log=log, default=default, **given)
+    numbers = {"low": plain(low), "high": plain(high), "default": plain(default)}
+    return IntDomain(**numbers, log=log, when=_condition(when), prior=as_prior(prior))
 
 
 def Choice(
@@ -66,7 +66,8 @@ def Choice(
 
     Where it `is_open`, a study may put other values of the same kind in their place.
     """
-    return ChoiceDomain(values=values, default=default, when=_condition(when), is_open=is_open)
+    given: dict[str, Any] = {"values": tuple(map(plain, values)), "default": plain(default)}
+    return ChoiceDomain(**given, when=_condition(when), is_open=is_open)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 from torchstudy.values import is_number
 
@@ -27,7 +28,7 @@ class Bell:
         return min(max(normal.inv_cdf(within), 0.0), 1.0)
 
 
-def as_prior(given: object) -> object:
+def as_prior(given: Any) -> Any:
     """A list made a tuple, so that a domain stays a value; all else as it is."""
     return tuple(given) if isinstance(given, list) else given
 

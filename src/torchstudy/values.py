@@ -1,11 +1,18 @@
 """What a hyperparameter's value may be, and where it lies on a scale."""
 
 import math
-from typing import TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard
 
 Value: TypeAlias = int | float | str | bool
 
 DIGITS = 12  # significant ones of a proposed number: 0.003 on a log scale and back is 0.003 again
+FINE = 1e-9  # of a range: what rounding may move a number by
+
+
+def plain(value: Any) -> Any:
+    """A NumPy number as one of Python's own; all else as it is."""
+    is_numpys = type(value).__module__ == "numpy" and getattr(value, "shape", None) == ()
+    return value.item() if is_numpys else value
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
@@ -31,9 +38,13 @@ def place_of(value: float, low: float, high: float, *, log: bool) -> float:
 
 
 def value_at(place: float, low: float, high: float, *, log: bool) -> float:
-    """The value at `place`; the inverse of `place_of`, but for what lies beyond `DIGITS`."""
+    """The value at `place`; the inverse of `place_of`, but for what lies beyond `DIGITS`.
+
+    A range that is narrow for its size, as that of integers from 10**15 on, keeps all its digits.
+    """
     if log:
         value = math.exp(math.log(low) + place * (math.log(high) - math.log(low)))
     else:
         value = low + place * (high - low)
-    return float(f"{value:.{DIGITS}g}")
+    rounded = float(f"{value:.{DIGITS}g}")
+    return rounded if abs(rounded - value) <= FINE * (high - low) else value
