@@ -131,8 +131,7 @@ def _epoch(
     began = time.perf_counter()
     epoch = len(standing.rows) + 1
     steps = gradient_steps(lesson, standing, epoch, should_stop, clock)
-    with clock.part("step"):
-        _fit(lesson, standing, "epoch")
+    _fit(lesson, standing, "epoch")
     with clock.part("evaluate"):
         metrics = _scored(lesson, standing)
     for name, value in metrics.items():
