@@ -66,8 +66,8 @@ def crossed_width(items: Part, seeds: list[Seeds], p: float = 1 - LEVEL) -> tupl
     in others, equal families are called different in at most 3.3, 3.8, 4.6 and 5.5% with 2, 3, 5
     and 10 seeds where those of all differ alike; where not, in 8.2, 9.6, 8.1 and 7.3% at the worst
     and 4 to 6% on average. The fewest degrees of freedom in place of Satterthwaite's would make
-    that 5.2, 7.8, 7.3 and 7.3% (in 120 of them), but cover more than 97% where families are alike, and find fewer
-    true differences.
+    that 5.2, 7.8, 7.3 and 7.3% (in 120 of them), but cover more than 97% where families are alike,
+    and find fewer true differences.
     """
     own, degrees = items
     z, known, parts = quantile(degrees, p), own, []
