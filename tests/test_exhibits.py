@@ -19,6 +19,7 @@ from torchstudy.report.formats import quantity
 from torchstudy.report.looks import class_look, look
 from torchstudy.report.predicted import Quantity
 from torchstudy.report.sections import Content
+from torchstudy.report.sentences import verdict
 from torchstudy.report.story import Story
 
 
@@ -160,6 +161,15 @@ def test_of_a_predicted_logarithm_the_quantity_is_drawn(kinds: dict[str, Results
     parts = [own["predicted_value"] - own["target_value"] for _, own in table.groupby("seed")]
     factor = np.exp(np.mean([part.abs().median() for part in parts]))
     assert f"Half of the predictions are within a factor of {factor:.3g} of the truth." in said
+
+
+def test_the_verdict_says_that_errors_are_those_of_a_logarithm(kinds: dict[str, Results]) -> None:
+    results = kinds["regression"]
+    data = {**results.summary["data"], "log_target": True}
+    logs = replace(results, summary={**results.summary, "data": data})
+    said = "Errors and scores are of the natural logarithm of price: an absolute error of 0.1 is"
+    assert verdict(Story(logs)).sentences[-1].startswith(said)
+    assert not any("logarithm" in sentence for sentence in verdict(Story(results)).sentences)
 
 
 def test_a_predicted_logarithm_may_be_of_what_no_number_holds() -> None:

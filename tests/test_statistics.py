@@ -87,6 +87,23 @@ def test_a_loss_is_ranked_from_below(tmp_path: Path) -> None:
     assert compare(results, first, second).difference > 0
 
 
+def test_the_interval_of_an_error_does_not_reach_below_zero(results: Results) -> None:
+    names = {"test_accuracy": "test_mae", "select_accuracy": "select_mae"}
+    table = results.confirmation.rename(columns=names)
+    apart = table.groupby(["family", "trial"]).cumcount() / 10.0  # 0, 0.1, 0.2
+    summary = {**results.summary, "objective": {"metric": "mae", "direction": "minimize"}}
+    errors = replace(
+        results,
+        confirmation=table.assign(test_mae=apart, select_mae=apart),
+        summary=summary,
+        predictions={},
+    )
+    for row in family_scores(errors).to_dict("records"):
+        assert row["mean"] == pytest.approx(0.1)
+        assert row["low"] == 0.0
+        assert row["high"] > 0.3
+
+
 def test_what_is_counted_needs_no_interval(results: Results) -> None:
     summary = {
         **results.summary,

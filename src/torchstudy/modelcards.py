@@ -15,6 +15,7 @@ from torchstudy.models.card import Facts, plain
 from torchstudy.records import COUNTS, Training
 from torchstudy.report.bounds import bound_words, on_test
 from torchstudy.report.formats import Metric, counted, duration, joined, metric_of
+from torchstudy.report.predicted import Quantity
 from torchstudy.report.searching import ORIGINS
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ def facts_of(saved: "SavedModel", origin: Origin) -> Facts:
         description=plain(str(summary["families"][family]["description"])),
         trial=training.key.number,
         config=training.trial.config,
-        score=(*_score(origin, has_epochs), *_bounds(origin)),
+        score=(
+            *_score(origin, has_epochs),
+            Quantity.of(origin.results).of_scores,
+            *_bounds(origin),
+        ),
         obtained=tuple(_obtained(origin, has_epochs)),
         data=tuple(_data(summary)),
         limits=tuple(_limits(saved, origin)),

@@ -42,6 +42,7 @@ SECONDS = tuple(f"seconds_{part}" for part in PARTS)  # columns: where an epoch'
 
 UNTRAINED = "before any step"  # in the reason of a training that diverged with its first weights
 AT_MOST_ONE = ("accuracy", "r2", "ssim")  # metrics of which 1 is perfect
+AT_LEAST_ZERO = ("accuracy", "mae", "mse", "pca_error", "pca_ratio", *COSTS)  # never below it
 METHODS = ("auto", "ax", "sobol", "random")  # of searching a space
 
 Purpose: TypeAlias = Literal["search", "confirmation"]

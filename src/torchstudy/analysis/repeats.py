@@ -22,6 +22,7 @@ from torchstudy.analysis.statistics import (
     confirmed,
     highest,
     holm,
+    lowest,
     t_interval,
 )
 from torchstudy.analysis.tables import Results, numbers, read_predictions
@@ -74,7 +75,7 @@ def search_scores(results: Results) -> pd.DataFrame:
             {
                 "family": family,
                 "mean": float(scores.mean()),
-                "low": interval.low,
+                "low": max(interval.low, lowest(results)),
                 "high": min(interval.high, highest(results)),
                 "searches": len(scores),
                 "seeds": int(found["seeds"].sum()),

@@ -20,7 +20,7 @@ from torchstudy.analysis.widths import (
     quantile,
     together,
 )
-from torchstudy.records import AT_MOST_ONE, COUNTS, Status
+from torchstudy.records import AT_LEAST_ZERO, AT_MOST_ONE, COUNTS, Status
 
 USUAL = math.log(1 - LEVEL)
 SMALLEST = -46.0  # logarithm of a p-value: 1e-20
@@ -90,7 +90,7 @@ def family_scores(results: Results) -> pd.DataFrame:
                 "family": family,
                 "trial": int(table["trial"].iloc[0]),
                 "mean": interval.mean,
-                "low": interval.low,
+                "low": max(interval.low, lowest(results)),
                 "high": min(interval.high, highest(results)),
                 "seeds": len(scores),
                 "items": 0 if correct is None else correct.shape[1],
@@ -103,6 +103,11 @@ def family_scores(results: Results) -> pd.DataFrame:
     rising = results.objective.direction == "minimize"
     ordered = scores_table.sort_values("mean", ascending=rising, kind="stable")
     return ordered.reset_index(drop=True)
+
+
+def lowest(results: Results) -> float:
+    """What no score is below."""
+    return 0.0 if results.objective.metric in AT_LEAST_ZERO else -math.inf
 
 
 def highest(results: Results) -> float:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from torchstudy.analysis.tables import Results
 from torchstudy.report.formats import called
-from torchstudy.report.story import Story
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,15 +18,25 @@ class Quantity:
     is_log: bool
 
     @classmethod
-    def of(cls, story: Story) -> "Quantity":
+    def of(cls, results: Results) -> "Quantity":
         """That of a study."""
-        data = story.results.summary.get("data") or {}
+        data = results.summary.get("data") or {}
         return cls(target=str(data.get("target") or "value"), is_log=bool(data.get("log_target")))
 
     @property
     def name(self) -> str:
         """`price` where the networks predict `log price`."""
         return called(self.target.removeprefix("log ") if self.is_log else self.target)
+
+    @property
+    def of_scores(self) -> str:
+        """That errors are those of a logarithm; empty where they are of the quantity itself."""
+        if not self.is_log:
+            return ""
+        return (
+            f"Errors and scores are of the natural logarithm of {self.name}: an absolute error of "
+            "0.1 is one of about 10%."
+        )
 
     def meant(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The quantity itself; infinite where it is too large for a number."""

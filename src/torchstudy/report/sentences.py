@@ -1,7 +1,7 @@
 """What the tables say, in sentences; every number in them is computed and comes with its n."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torchstudy.analysis.optimism import likely_optimism
@@ -19,6 +19,7 @@ from torchstudy.report.formats import (
     shortened,
 )
 from torchstudy.report.looks import status_words
+from torchstudy.report.predicted import Quantity
 from torchstudy.report.story import Story
 
 ERROR_LIMIT = 300  # characters of what a run stopped on
@@ -45,6 +46,8 @@ def verdict(story: Story) -> Verdict:
     if not story.results.values.notna().any():
         return _nothing(story)
     found = _found(story)
+    if unit := Quantity.of(story.results).of_scores:
+        found = replace(found, sentences=(*found.sentences, unit))
     if (wanted := unmet(story)) is None:
         return found
     aside = f"Leaving that aside: {found.title}."
