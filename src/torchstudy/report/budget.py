@@ -118,7 +118,7 @@ def _said(story: Story, table: pd.DataFrame) -> Iterator[str]:
         yield (
             f"{called(family)}: {int(half['trials'])} of its {total} trials, drawn at random, "
             f"would have brought {metric.score(float(half['best']), 2)} on average, "
-            f"{f'{metric.difference(less)} less than' if is_less else 'as much as'} all of them."
+            f"{f'{metric.difference(less)} worse than' if is_less else 'as good as'} all of them."
         )
 
 
