@@ -24,7 +24,10 @@ from torchstudy.analysis.statistics import (
     seed_interval,
 )
 from torchstudy.analysis.tables import Results, read_results
-from torchstudy.report.sentences import verdict
+from torchstudy.report import sections
+from torchstudy.report.figures import score_label
+from torchstudy.report.formats import metric_of
+from torchstudy.report.sentences import promise, verdict
 from torchstudy.report.story import Story
 
 
@@ -130,6 +133,32 @@ def test_what_is_counted_needs_no_interval(results: Results) -> None:
         "It beats CNN by 200.",
         "This is counted, and the same whatever the seed.",
     )
+    assert promise(Story(counted)) is None
+    row = family_scores(counted).to_dict("records")[0]
+    label = score_label(row, metric_of(counted.objective))
+    assert label in ("<b>Transfer</b>  300", "<b>AutoencoderProbe</b>  300")
+
+
+def test_a_recipe_that_misses_a_bound_is_no_standard_without_saying_so(results: Results) -> None:
+    own = results.trials["origin"].eq("recipe")
+    story = Story(
+        replace(
+            results,
+            summary={
+                **results.summary,
+                "objective": {"metric": "parameters", "direction": "minimize"},
+                "bounds": [{"metric": "accuracy", "direction": "maximize", "value": 0.9}],
+            },
+            trials=results.trials.assign(best_valid_accuracy=np.where(own, 0.8, 0.95)),
+        )
+    )
+    trial = story.recipe("CNN")
+    assert trial is not None
+    said = sections._gain("CNN", trial + 1, -20.0, 480.0, story)
+    assert said == "20 worse than its own recipe, which has 480 but misses a bound."
+    met = replace(story.results, trials=results.trials.assign(best_valid_accuracy=0.95))
+    said = sections._gain("CNN", trial + 1, 20.0, 500.0, Story(met))
+    assert said == "20 better than its own recipe, which has 500."
 
 
 def test_compare_is_antisymmetric(results: Results) -> None:

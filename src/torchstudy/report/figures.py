@@ -255,8 +255,8 @@ def interval_mark(
 
 
 def score_label(row: Mapping[Hashable, Any], metric: Metric) -> str:
-    """A family, its mean and, where it is known, the interval."""
-    known = row["high"] == row["high"]
+    """A family, its mean and, where it is known and no point, the interval."""
+    known = row["high"] > row["low"]
     interval = f" ({metric.span(row['low'], row['high'])})" if known else ""
     return f"<b>{label(row['family'], 20)}</b>  {metric.score(row['mean'])}{interval}"
 

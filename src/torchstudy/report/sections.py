@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 
 from torchstudy.analysis.progress import best_so_far
 from torchstudy.analysis.statistics import COUNTED
-from torchstudy.analysis.tables import VALID, numbers
-from torchstudy.records import Status
+from torchstudy.analysis.tables import VALID, numbers, shortfalls
+from torchstudy.records import COUNTS, Status
 from torchstudy.report import figures, repeats, sentences
 from torchstudy.report.axes import scale_of
 from torchstudy.report.bounds import within
@@ -172,7 +172,7 @@ def _scores_table(story: Story, scores: pd.DataFrame) -> Table:
                 str(row["trial"]),
                 str(row["seeds"]),
                 story.metric.score(row["mean"], 2),
-                story.metric.span(row["low"], row["high"]),
+                COUNTED if row["basis"] == COUNTED else story.metric.span(row["low"], row["high"]),
                 story.metric.score(row["promised"], 2),
                 behind.get(row["family"], ABSENT),
             )
@@ -218,8 +218,18 @@ def _gain(family: str, trial: int, gain: float, recipe: float, story: Story) -> 
         return "On validation it cannot be compared with its own recipe: one has no value."
     metric = story.metric
     side = "better than" if gain >= 0 else "worse than"
-    size = metric.difference(abs(gain))
-    return f"On validation {size} {side} its own recipe, which reached {metric.score(recipe)}."
+    than = f"{metric.difference(abs(gain))} {side} its own recipe"
+    missed = " but misses a bound" if _misses(story, family, own) else ""
+    if story.objective.metric in COUNTS:
+        return f"{than}, which has {metric.score(recipe)}{missed}."
+    return f"On validation {than}, which reached {metric.score(recipe)}{missed}."
+
+
+def _misses(story: Story, family: str, trial: int) -> bool:
+    """Whether a trial does not keep within what the study asks of other metrics."""
+    is_it = story.trials["family"].eq(family) & story.trials["trial"].eq(trial)
+    own = story.trials[is_it.fillna(False).astype(bool)]
+    return bool((shortfalls(own, story.results.bounds) > 0).any())
 
 
 def _measured(story: Story, trial: "pd.Series[Any]") -> list[tuple[str, str]]:

@@ -156,7 +156,7 @@ def uncompleted(families: list[str]) -> str | None:
 
 def promise(story: Story) -> str | None:
     """How much the search promised for the winner, against what fresh seeds gave."""
-    if story.scores.empty:
+    if story.scores.empty or story.scores.iloc[0]["basis"] == COUNTED:
         return None
     row = story.scores.iloc[0]
     found = story.selected[story.selected["family"] == row["family"]]
