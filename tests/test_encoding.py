@@ -9,6 +9,11 @@ from torchstudy.data.dataset import ImageData, prepare
 from torchstudy.data.encoding import encode_table
 from torchstudy.errors import DataError
 
+PASS = (
+    "correct the entries, or let any value pass (unknown='other' in Python, --unknown other at the "
+    "command line)"
+)
+
 
 @pytest.fixture(scope="module")
 def data() -> ImageData:
@@ -37,13 +42,15 @@ def test_the_order_of_columns_and_further_ones_do_not_matter(data: ImageData) ->
     assert (codes == data.categories).all()
 
 
-def test_unknown_and_missing_categories_are_an_error_or_another_one(data: ImageData) -> None:
+def test_unknown_categories_are_an_error_and_missing_ones_as_in_training(data: ImageData) -> None:
     rows = pd.DataFrame({"area": 50.0, "town": ["Ulm", "Kölnn", None, "Rom", "Rom", "Pisa"]})
     assert refused(rows, data) == (
-        "column 'town' is unknown to the model: row 2 has 'Kölnn' (did you mean 'Köln'?), row 3 "
-        "has none, row 4 has 'Rom' and 1 more; it knows Bonn, Köln, Ulm; correct the entries, or "
-        "say unknown='other' to let any value pass",
+        "column 'town' has what the model does not know: row 2 has 'Kölnn' (did you mean 'Köln'?), "
+        f"row 4 has 'Rom', row 6 has 'Pisa'; it knows Bonn, Köln, Ulm; {PASS}",
     )
+    _, codes = encode_table(rows.iloc[[0, 2]], data.spec)
+    assert codes is not None
+    assert codes[:, 0].tolist() == [3, 0]
     _, codes = encode_table(rows, data.spec, unknown="other")
     assert codes is not None
     assert codes[:, 0].tolist() == [3, 0, 0, 0, 0, 0]
@@ -58,8 +65,8 @@ def test_a_missing_number_counts_as_the_mean_of_training(data: ImageData) -> Non
 def test_all_that_is_wrong_with_new_rows_is_one_error(data: ImageData) -> None:
     assert refused(pd.DataFrame({"aera": [1.0], "town": ["Rom"]}), data) == (
         "the table lacks the column 'area' (did you mean 'aera'?); the model takes area, town",
-        "column 'town' is unknown to the model: row 1 has 'Rom'; it knows Bonn, Köln, Ulm; "
-        "correct the entries, or say unknown='other' to let any value pass",
+        "column 'town' has what the model does not know: row 1 has 'Rom'; it knows Bonn, Köln, "
+        f"Ulm; {PASS}",
     )
     (text,) = refused(pd.DataFrame({"area": [1, "large"], "town": "Ulm"}), data)
     assert text == (

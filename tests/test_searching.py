@@ -81,7 +81,14 @@ def test_whether_more_epochs_would_help_is_said_of_trainings_long_enough(
     values: list[float], expected: str
 ) -> None:
     metric = Metric(name="accuracy", direction="maximize")
-    assert expected in room("CNN", 3, values, metric, 1)
+    assert expected in room("CNN", 3, values, None, metric, 1)
+
+
+def test_of_equal_epochs_the_recorded_one_was_the_best() -> None:
+    metric = Metric(name="accuracy", direction="maximize")
+    for best, said in ((4, 4), (3, 3), (1, 3), (None, 3)):
+        text = room("CNN", 3, [0.5, 0.8, 0.9, 0.9], best, metric, 1)
+        assert text.endswith(f"was best after epoch {said} of 4.")
 
 
 def test_the_bands_are_those_of_a_normal_distribution() -> None:

@@ -67,9 +67,9 @@ def encode_table(
 ) -> tuple[Numbers | None, Codes | None]:
     """The columns of new rows as a model takes them: numbers (rows, n) and codes (rows, k).
 
-    None where the data have no such columns. A missing number counts as the mean. DataError lists
-    missing columns, text among numbers and, unless `unknown` is "other", entries of categories
-    that are missing or did not occur in training.
+    None where the data have no such columns. As in training a missing number counts as the mean,
+    and a missing category as unlike all others. DataError lists missing columns, text among numbers
+    and, unless `unknown` is "other", categories that did not occur in training.
     """
     from torchstudy.data.words import in_numbers, in_words, text_names
 
@@ -136,19 +136,18 @@ def _category_problems(table: "pd.DataFrame", data: DataSpec) -> Iterator[str]:
         known = values_of[str(column.name)]
         first: dict[str, int] = {}
         for row, value in enumerate(words_of(column), start=1):
-            if value not in known:
+            if value and value not in known:
                 first.setdefault(value, row)
         if first:
             more = f" and {len(first) - SHOWN} more" if len(first) > SHOWN else ""
             wrong = ", ".join(_unknown(*item, known) for item in list(first.items())[:SHOWN])
             shown = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
             yield (
-                f"column {column.name!r} is unknown to the model: {wrong}{more}; it knows {shown}; "
-                "correct the entries, or say unknown='other' to let any value pass"
+                f"column {column.name!r} has what the model does not know: {wrong}{more}; it knows "
+                f"{shown}; correct the entries, or let any value pass (unknown='other' in Python, "
+                "--unknown other at the command line)"
             )
 
 
 def _unknown(value: str, row: int, known: tuple[str, ...]) -> str:
-    if not value:
-        return f"row {row} has none"
     return f"row {row} has {value!r}{did_you_mean(value, known)}"

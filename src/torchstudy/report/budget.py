@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from torchstudy.analysis.optimism import expected_best
 from torchstudy.analysis.progress import learning_curves
 from torchstudy.analysis.searching import outlook
+from torchstudy.records import COUNTS
 from torchstudy.report import figures, sentences
 from torchstudy.report.axes import Scale, label, line_axis, scale_of
 from torchstudy.report.figures import blank, family_group
@@ -149,13 +150,14 @@ def _outlook(story: Story) -> list[str]:
 
 
 def _rooms(story: Story, best: pd.DataFrame) -> list[str]:
-    return [
-        sentences.room(
-            family,
-            int(own["trial"].iloc[0]),
-            [float(value) for value in own["value"]],
-            story.metric,
-            story.objective.sign,
+    if story.objective.metric in COUNTS:  # the same after every epoch
+        return []
+    recorded = story.trials.set_index(["family", "trial"])["best_epoch"].dropna()
+    said = []
+    for family, own in _by_family(story, best):
+        trial, values = int(own["trial"].iloc[0]), [float(value) for value in own["value"]]
+        epoch = recorded.get((family, trial))
+        said.append(
+            sentences.room(family, trial, values, epoch, story.metric, story.objective.sign)
         )
-        for family, own in _by_family(story, best)
-    ]
+    return said

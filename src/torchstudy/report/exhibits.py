@@ -151,7 +151,8 @@ def _confusion(story: Story, family: str) -> Made:
         return None
     counts = evidence.confusion(found.table, _classes(story))
     seeds = f" by each of {counted(found.seeds, 'fresh seed')}" if found.seeds > 1 else ""
-    about = [f"{counted(found.items, f'{found.split} {story.noun}')}, answered{seeds}."]
+    split = "validation" if found.split == "valid" else found.split
+    about = [f"Answers to {counted(found.items, f'{split} {story.noun}')}{seeds}."]
     is_drawn = len(counts) <= MOST_CLASSES
     if is_drawn:
         about.append("Rows are true classes; numbers are percent of their row.")

@@ -187,10 +187,14 @@ def improvement(family: str, own: Any, metric: Metric) -> str:
     )
 
 
-def room(family: str, trial: int, values: list[float], metric: Metric, sign: int) -> str:
-    """What the last third of a training's epochs still added to its best value."""
+def room(family: str, trial: int, values: list[float], best: Any, metric: Metric, sign: int) -> str:
+    """What the last third of a training's epochs still added to its best value.
+
+    `best` is the epoch that the run took for the best; it decides between equal ones.
+    """
     signed = [sign * value for value in values]
-    epoch = signed.index(max(signed)) + 1
+    top = [epoch for epoch, value in enumerate(signed, start=1) if value == max(signed)]
+    epoch = int(best) if best in top else top[0]
     when = f"{called(family)}'s trial {trial} was best after epoch {epoch} of {len(values)}"
     early = signed[: 2 * len(values) // 3]
     if len(values) < SHORTEST:

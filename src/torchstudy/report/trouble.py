@@ -105,7 +105,7 @@ def _ailment(story: Story, own: pd.DataFrame, trained: dict[str, int]) -> dict[s
             "family": called(family),
             "look": story.looks[str(family)],
             "n": f"{len(part)} of {counted(trained[str(family)], 'training')}",
-            "trials": shortened(", ".join(str(n) for n in dict.fromkeys(part["trial"])), 80),
+            "trials": _numbered(list(dict.fromkeys(part["trial"]))),
         }
         for family, part in own.groupby("family", sort=False)
     ]
@@ -117,6 +117,12 @@ def _ailment(story: Story, own: pd.DataFrame, trained: dict[str, int]) -> dict[s
         "remedy": shortened(first["remedy"], TEXT_LIMIT),
         "families": families,
     }
+
+
+def _numbered(trials: list[int]) -> str:
+    """`trial 3`, or `trials 0, 1, 7`."""
+    word = "trial" if len(trials) == 1 else "trials"
+    return f"{word} {shortened(', '.join(map(str, trials)), 80)}"
 
 
 def _parts(sentence: str) -> dict[str, str]:
