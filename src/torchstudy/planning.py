@@ -50,11 +50,11 @@ def plan_lines(
         searches = [study.repeat(number + 1) for number in range(study.repeats)]
         said = [kept_words(study.repeats, len(searches_of(ledger, study.name)))]
         again = list[Training]()
-        for search in searches:
-            again += crashed(ledger, search.name, names) if retry_crashed else []
-            said += [] if retry_crashed else [way_on(ledger, search.name, names)]
         if retry_crashed:
+            again = [t for search in searches for t in crashed(ledger, search.name, names)]
             said.append(retry_words(again))
+        else:
+            said += [way_on(ledger, search.name, names) for search in searches]
         schedules = [
             Schedule(
                 study=search,

@@ -10,7 +10,7 @@ FINE = 1e-9  # of a range: what rounding may move a number by
 
 
 def plain(value: Any) -> Any:
-    """A NumPy number as one of Python's own; all else as it is."""
+    """A NumPy scalar as the Python value that it stands for; all else as it is."""
     is_numpys = type(value).__module__ == "numpy" and getattr(value, "shape", None) == ()
     return value.item() if is_numpys else value
 

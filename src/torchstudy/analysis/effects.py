@@ -7,10 +7,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from torchstudy.analysis.importance import Weighed, design_of, moments_of, weighed
-from torchstudy.analysis.tables import CONFIG, Results, plain
+from torchstudy.analysis.tables import CONFIG, Results
 from torchstudy.analysis.terms import Term
 from torchstudy.analysis.widths import quantile
 from torchstudy.domains import FloatDomain, IntDomain, RangeDomain
+from torchstudy.values import plain
 
 Array = npt.NDArray[np.float64]
 

@@ -27,6 +27,7 @@ from torchstudy.schemas import (
     TRIAL_COLUMNS,
 )
 from torchstudy.spreadsheets import csv_pieces
+from torchstudy.values import plain
 from torchstudy.visible import storable
 
 FURTHER = {
@@ -182,11 +183,6 @@ def config_of(row: "pd.Series[Any]") -> dict[str, Any]:
     """The hyperparameters of a row of `trials` that exist, as plain Python values."""
     named = {str(name).removeprefix(CONFIG): v for name, v in row.items() if _is_config(name)}
     return {name: plain(value) for name, value in named.items() if not pd.isna(value)}
-
-
-def plain(value: Any) -> Any:
-    """A numpy scalar as the Python value it stands for; anything else unchanged."""
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def best_trials(results: Results) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from torchstudy.analysis.tables import CONFIG, plain
+from torchstudy.analysis.tables import CONFIG
 from torchstudy.records import Status
 from torchstudy.report import figures, sentences
 from torchstudy.report.axes import scale_of
@@ -21,6 +21,7 @@ from torchstudy.report.sections import Content, Table
 from torchstudy.report.settings import fixed, shown_columns, space_rows
 from torchstudy.report.story import Story
 from torchstudy.report.trial_curves import curve_figure, trial_curves
+from torchstudy.values import plain
 
 TEXT_LIMIT = 400  # characters of one cell on the page; the tables hold all
 SPACE_HEAD = ("Hyperparameter", "Type", "Range", "Scale", "Recipe", "Only if")

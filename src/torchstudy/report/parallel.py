@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from torchstudy.analysis.tables import CONFIG, plain
+from torchstudy.analysis.tables import CONFIG
 from torchstudy.report.axes import log_ticks, scale_of
 from torchstudy.report.formats import quantity
 from torchstudy.report.settings import Domain, space_of, varying
 from torchstudy.report.story import Story
+from torchstudy.values import plain
 
 MOST_LINES = 200  # of one plot: more are a solid block; `parallel.js` chooses them
 MOST_TICKS = 6

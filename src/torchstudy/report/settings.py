@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from torchstudy.analysis.tables import CONFIG, config_of, plain
+from torchstudy.analysis.tables import CONFIG, config_of
 from torchstudy.report.formats import ABSENT, setting, shortened
 from torchstudy.report.story import Story
+from torchstudy.values import plain
 
 NAME_LIMIT = 60  # characters of a name or value in a card
 ROUNDED = 1e-9  # by less than this share, numbers differ by rounding alone
