@@ -163,6 +163,16 @@ def test_of_a_predicted_logarithm_the_quantity_is_drawn(kinds: dict[str, Results
     assert f"Half of the predictions are within a factor of {factor:.3g} of the truth." in said
 
 
+def test_no_factor_is_told_where_no_number_holds_it(kinds: dict[str, Results]) -> None:
+    results = kinds["regression"]
+    data = {**results.summary["data"], "log_target": True}
+    far = {name: table.assign(predicted_value=1e6) for name, table in results.predictions.items()}
+    logs = replace(results, summary={**results.summary, "data": data}, predictions=far)
+    said = _said(_panel(exhibits(Story(logs)), "truth-0"))
+    assert "mean absolute error of log price is" in said
+    assert "factor" not in said
+
+
 def test_the_verdict_says_that_errors_are_those_of_a_logarithm(kinds: dict[str, Results]) -> None:
     results = kinds["regression"]
     data = {**results.summary["data"], "log_target": True}

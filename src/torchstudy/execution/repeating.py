@@ -34,7 +34,7 @@ def held(ledger: Ledger, study: Study, fingerprint: str, watcher: Watcher) -> It
     try:
         yield has_news
         state = "finished"
-    except Exception as error:
+    except Exception as error:  # noted in the ledger, and raised again
         stopped_on = reason_to_stop(error)
         raise
     finally:

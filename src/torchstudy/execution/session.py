@@ -112,7 +112,7 @@ class Session:
             state = "finished"
         except KeyboardInterrupt:
             raise InterruptedAtOnce("stopped at once; everything recorded is saved") from None
-        except Exception as error:
+        except Exception as error:  # noted for the report, and raised again
             stopped_on = reason_to_stop(error)
             raise
         finally:

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -137,9 +138,11 @@ def _truth(story: Story, family: str) -> Made:
         f"On the dashed line a prediction is right; to give all the same mean has {r2.words} 0."
         + (" The marks are those of one seed." if found.seeds > 1 else ""),
     ]
-    if asked.is_log:
-        factor = f"{math.exp(close.median):.3g}"
-        about.insert(1, f"Half of the predictions are within a factor of {factor} of the truth.")
+    factor = float(asked.meant(np.array(close.median)))
+    if asked.is_log and math.isfinite(factor):
+        about.insert(
+            1, f"Half of the predictions are within a factor of {factor:.3g} of the truth."
+        )
     panel = _panel(story, family, "truth", "predicted against true")
     figure = answer_figures.predicted(points, asked, story.looks[family])
     return panel | {"about": about}, figure
