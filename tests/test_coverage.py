@@ -13,9 +13,10 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import norm
 
-from torchstudy.analysis.statistics import (
+from torchstudy.analysis.intervals import (
     Interval,
     crossed_interval,
+    error_interval,
     paired_interval,
     seed_interval,
     welch_interval,
@@ -205,3 +206,33 @@ def test_true_differences_are_found_nearly_as_often_as_they_can_be(
             paired_interval(a.astype(float), b.astype(float)) for a, b in families(rng, apart, 270)
         ]
         assert np.mean([p < 0.05 and interval.mean > 0 for interval, p in found]) >= share
+
+
+def squared_errors(
+    rng: np.random.Generator, seeds: int, items: int, spread: float
+) -> Iterator[list[npt.NDArray[np.float64]]]:
+    """Of two equal families in one study after the other, of mean 1: skewed, and alike on an item.
+
+    The size of a seed's errors varies by a factor of exp(`spread`), that of an item's by e^0.5.
+    """
+    size = np.exp(0.5 * rng.standard_normal((STUDIES, 1, items)) - 0.25)
+    shared = rng.standard_normal((STUDIES, 1, items))
+    made = []
+    for _ in range(2):
+        own = rng.standard_normal((STUDIES, 1, items)), rng.standard_normal((STUDIES, seeds, items))
+        of_seeds = np.exp(spread * rng.standard_normal((STUDIES, seeds, 1)) - spread**2)
+        made.append((size * of_seeds * (shared / math.sqrt(2) + own[0] / 2 + own[1] / 2)) ** 2)
+    yield from ([one[study] for one in made] for study in range(STUDIES))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "items", "spread", "lowest"),
+    [(2, 270, 0.05, 0.93), (3, 270, 0.1, 0.93), (3, 500, 0.05, 0.93), (5, 270, 0.05, 0.92)],
+)
+def test_errors_of_numbers_are_covered_and_equal_families_are_seldom_called_different(
+    seeds: int, items: int, spread: float, lowest: float
+) -> None:
+    """Squares of errors are so skewed that their mean is covered a little less than shares are."""
+    studies = list(squared_errors(np.random.default_rng(44), seeds, items, spread))
+    assert lowest <= covered([error_interval(one) for one, _ in studies], 1.0) <= 0.97
+    assert np.mean([paired_interval(*both)[1] < 0.05 for both in studies]) <= 0.05

@@ -14,12 +14,12 @@ from tests.report_kinds import write_kind
 
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.report import answer_figures, pictures
+from torchstudy.report.caveats import headline
 from torchstudy.report.exhibits import exhibits
 from torchstudy.report.formats import quantity
 from torchstudy.report.looks import class_look, look
 from torchstudy.report.predicted import Quantity
 from torchstudy.report.sections import Content
-from torchstudy.report.sentences import verdict
 from torchstudy.report.story import Story
 
 
@@ -178,8 +178,8 @@ def test_the_verdict_says_that_errors_are_those_of_a_logarithm(kinds: dict[str, 
     data = {**results.summary["data"], "log_target": True}
     logs = replace(results, summary={**results.summary, "data": data})
     said = "Errors and scores are of the natural logarithm of price: an absolute error of 0.1 is"
-    assert verdict(Story(logs)).sentences[-1].startswith(said)
-    assert not any("logarithm" in sentence for sentence in verdict(Story(results)).sentences)
+    assert headline(Story(logs)).sentences[-1].startswith(said)
+    assert not any("logarithm" in sentence for sentence in headline(Story(results)).sentences)
 
 
 def test_a_predicted_logarithm_may_be_of_what_no_number_holds() -> None:

@@ -20,6 +20,7 @@ from tests.report_kinds import write_kind
 
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.report import page, sentences
+from torchstudy.report.caveats import headline
 from torchstudy.report.packing import json_object, json_text, packed, plotly_script
 from torchstudy.report.page import render, write_report
 from torchstudy.report.story import Story
@@ -97,11 +98,11 @@ def _read(tmp_path: Path, made: Made) -> Results:
 
 
 def _headline(results: Results) -> str:
-    return sentences.verdict(Story(results)).title
+    return headline(Story(results)).title
 
 
 def _said(results: Results) -> str:
-    return " ".join(sentences.verdict(Story(results)).sentences)
+    return " ".join(headline(Story(results)).sentences)
 
 
 def _packed(text: str, name: str) -> str:
@@ -535,7 +536,7 @@ def test_values_without_a_completed_trial_are_no_winner(tmp_path: Path) -> None:
     results = _read(tmp_path, Made(trials=4, confirm=False))
     paused = results.trials.assign(status="paused", reason="")
     story = Story(replace(results, trials=paused))
-    title = sentences.verdict(story).title
+    title = headline(story).title
     assert re.fullmatch(r"No trial has completed yet; best so far \d\d\.\d%", title)
 
 

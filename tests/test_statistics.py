@@ -8,20 +8,18 @@ import numpy as np
 import pytest
 from tests.report_data import Made, write_study
 
+from torchstudy.analysis.intervals import crossed_interval, paired_interval, seed_interval
 from torchstudy.analysis.statistics import (
     COUNTED,
     ITEMS_ONLY,
     SEEDS_AND_ITEMS,
     SEEDS_ONLY,
     against_best,
+    answers_on_test,
     compare,
     confirmed,
-    correctness,
-    crossed_interval,
     family_scores,
     holm,
-    paired_interval,
-    seed_interval,
 )
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.report import sections
@@ -78,8 +76,8 @@ def test_predictions_that_lack_a_seed_are_not_used(results: Results) -> None:
     seed = confirmed(results, "CNN")["seed"].iloc[0]
     table = results.predictions["CNN"]
     partial = replace(results, predictions={"CNN": table[table["seed"] != seed]})
-    assert correctness(partial, "CNN") is None
-    assert correctness(results, "CNN") is not None
+    assert answers_on_test(partial, "CNN") is None
+    assert answers_on_test(results, "CNN") is not None
 
 
 def test_a_loss_is_ranked_from_below(tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 def summary_lines(results: "Results") -> list[str]:
     """The end of a run in a few lines: verdict, families, and where the report lies."""
     from torchstudy.report.bounds import within
+    from torchstudy.report.caveats import headline
     from torchstudy.report.formats import counted
     from torchstudy.report.readings import repeated_readings
-    from torchstudy.report.repeats import verdict
     from torchstudy.report.story import Story
 
     story = Story(results)
-    said = verdict(story)
+    said = headline(story)
     lines = ["", said.title, *said.sentences, *within(story), *repeated_readings(story), ""]
     repeated = story.searches.to_dict("records")
     for row in repeated or story.scores.to_dict("records"):

@@ -14,16 +14,18 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from torchstudy.analysis.intervals import ROUNDING, Interval, on_ratios, t_interval
+from torchstudy.analysis.itemwise import item_scores
 from torchstudy.analysis.statistics import (
     COUNTED,
-    ROUNDING,
     Difference,
-    Interval,
+    are_close,
     confirmed,
+    farthest,
     highest,
     holm,
     lowest,
-    t_interval,
+    perfect,
 )
 from torchstudy.analysis.tables import Results, numbers, read_predictions
 from torchstudy.analysis.widths import Array, Part, half_width, quantile
@@ -44,7 +46,6 @@ COLUMNS = [
     "scores",
     "repeats",
 ]
-CLOSE = 1e-4  # between a mean of answers and the score in the table: they are of one training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +67,9 @@ def search_scores(results: Results) -> pd.DataFrame:
         if len(found) < 2:
             continue
         scores = found["score"].to_numpy(dtype=np.float64)
-        shares = answers.get(family)
-        if shares is None:
-            interval, _ = difference_interval(scores[:, None])
-        else:
-            interval = share_interval(shares.to_numpy(dtype=np.float64))
+        own = answers.get(family)
+        given = scores[:, None] if own is None else own.to_numpy(dtype=np.float64)
+        interval = _interval(results, given, has_items=own is not None)
         rows.append(
             {
                 "family": family,
@@ -79,8 +78,8 @@ def search_scores(results: Results) -> pd.DataFrame:
                 "high": min(interval.high, highest(results)),
                 "searches": len(scores),
                 "seeds": int(found["seeds"].sum()),
-                "items": 0 if shares is None else shares.shape[1],
-                "basis": SEARCHES_ONLY if shares is None else SEARCHES_AND_ITEMS,
+                "items": 0 if own is None else own.shape[1],
+                "basis": _basis(results, has_items=own is not None),
                 "scores": tuple(scores.tolist()),
                 "repeats": tuple(int(repeat) for repeat in found.index),
             }
@@ -88,6 +87,13 @@ def search_scores(results: Results) -> pd.DataFrame:
     rising = results.objective.direction == "minimize"
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.sort_values("mean", ascending=rising, kind="stable").reset_index(drop=True)
+
+
+def _interval(results: Results, given: Array, *, has_items: bool) -> Interval:
+    if has_items and results.objective.metric == "accuracy":
+        return share_interval(given)
+    found = difference_interval(given)[0]
+    return on_ratios(found.mean, found.high - found.mean, perfect(results)) if has_items else found
 
 
 def between_searches(results: Results) -> list[Contrast]:
@@ -121,7 +127,7 @@ def _contrast(
     if a in answers and b in answers and set(answers[a]) == set(answers[b]):
         apart, has_items = answers[a].loc[shared] - answers[b].loc[shared], True
     interval, p = difference_interval(sign * apart.to_numpy(dtype=np.float64))
-    most = 1.0 if results.objective.metric == "accuracy" else math.inf
+    most = farthest(results)
     return Contrast(
         a=a,
         b=b,
@@ -202,23 +208,24 @@ def _tested(results: Results, family: str) -> pd.DataFrame:
 
 
 def _answers(results: Results) -> dict[str, pd.DataFrame]:
-    """Per family the shares of fresh trainings that were right: a row per repeat, items in columns.
+    """Per family the mean over fresh trainings of `item_scores`: a row per repeat, items in
+    columns.
 
     A family is left out unless all answers are there in every repeat that has a score, and are of
-    the trainings that the score is of; all are, unless the objective is accuracy.
+    the trainings that the score is of.
     """
-    if results.objective.metric != "accuracy":
-        return {}
     repeats = sorted({int(repeat) for repeat in results.repeats["repeat"].dropna()})
     tables = {repeat: _predictions(results, repeat) for repeat in repeats}
     found = {}
     for family in results.families:
-        tested = _tested(results, family)
-        rows = {repeat: _shares(tables[repeat].get(family)) for repeat in tested.index}
-        shares = pd.DataFrame(rows).T
-        is_whole = shares.shape[1] > 1 and bool(shares.notna().all(axis=None))
-        if is_whole and (shares.mean(axis=1) - tested["score"]).abs().max() < CLOSE:
-            found[family] = shares
+        tested, rows = _tested(results, family), {}
+        for repeat in tested.index:
+            if (own := item_scores(results, tables[repeat].get(family))) is not None:
+                rows[repeat] = own.mean(axis=0)
+        means = pd.DataFrame(rows).T
+        is_whole = len(means) == len(tested) > 0 and bool(means.notna().all(axis=None))
+        if is_whole and are_close(means.mean(axis=1), tested["score"]):
+            found[family] = means
     return found
 
 
@@ -230,12 +237,3 @@ def _predictions(results: Results, repeat: int) -> Mapping[str, pd.DataFrame]:
         family: table[table["seed"].isin(confirmed(results, family)["seed"])]
         for family, table in results.predictions.items()
     }
-
-
-def _shares(table: pd.DataFrame | None) -> "pd.Series[float]":
-    """Per test item the share of the trainings that were right; empty if that is not known."""
-    if table is None:
-        return pd.Series(dtype="float64")
-    own = table[table["split"].eq("test").fillna(False).astype(bool)]
-    once = own.drop_duplicates(["seed", "item"])
-    return once["is_correct"].astype("float64").groupby(once["item"]).mean()

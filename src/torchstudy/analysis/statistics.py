@@ -2,43 +2,29 @@
 
 import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import optimize
 
-from torchstudy.analysis.tables import Results, chosen_trainings, numbers
-from torchstudy.analysis.widths import (
-    LEVEL,
-    Array,
-    Part,
-    between_seeds,
-    crossed_width,
-    half_width,
-    quantile,
-    together,
+from torchstudy.analysis.intervals import (
+    Interval,
+    crossed_interval,
+    error_interval,
+    paired_interval,
+    seed_interval,
+    welch_interval,
 )
+from torchstudy.analysis.itemwise import item_scores
+from torchstudy.analysis.tables import Results, chosen_trainings, numbers
+from torchstudy.analysis.widths import LEVEL, Array
 from torchstudy.records import AT_LEAST_ZERO, AT_MOST_ONE, COUNTS, Status
 
-USUAL = math.log(1 - LEVEL)
-SMALLEST = -46.0  # logarithm of a p-value: 1e-20
-PRECISE = 1e-9  # of a p-value, relative to it
-ROUNDING = 1e-12  # of what is computed from equal numbers, relative to them
+CLOSE = 1e-4  # between the mean of answers and the score in the table
 SEEDS_AND_ITEMS = "seeds and test items"
 SEEDS_ONLY = "seeds only"
 ITEMS_ONLY = "test items only"
 COUNTED = "counted"  # what a network costs is the same with every seed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
-    """A mean with its 95% interval; the bounds are NaN where there is none, as from one seed."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +65,8 @@ def family_scores(results: Results) -> pd.DataFrame:
         if table.empty:
             continue
         scores = scores_on_test(results, family)
-        correct = correctness(results, family)
-        interval, basis = _score_interval(scores, correct)
+        answers = answers_on_test(results, family)
+        interval, basis = _score_interval(results, scores, answers)
         if results.objective.metric in COUNTS:
             basis = COUNTED
         elif basis == SEEDS_ONLY and interval.low == interval.high:
@@ -93,7 +79,7 @@ def family_scores(results: Results) -> pd.DataFrame:
                 "low": max(interval.low, lowest(results)),
                 "high": min(interval.high, highest(results)),
                 "seeds": len(scores),
-                "items": 0 if correct is None else correct.shape[1],
+                "items": 0 if answers is None else answers.shape[1],
                 "basis": basis,
                 "scores": tuple(float(score) for score in scores),
             }
@@ -113,6 +99,16 @@ def lowest(results: Results) -> float:
 def highest(results: Results) -> float:
     """What no score exceeds."""
     return 1.0 if results.objective.metric in AT_MOST_ONE else math.inf
+
+
+def perfect(results: Results) -> float:
+    """What an error is counted from, where the objective is one: nothing is better."""
+    return 1.0 if results.objective.metric in AT_MOST_ONE else 0.0
+
+
+def farthest(results: Results) -> float:
+    """What no difference of two scores exceeds."""
+    return highest(results) - lowest(results)
 
 
 def compare(results: Results, a: str, b: str) -> Difference:
@@ -137,8 +133,8 @@ def compare(results: Results, a: str, b: str) -> Difference:
         a=a,
         b=b,
         difference=interval.mean,
-        low=interval.low,
-        high=interval.high,
+        low=max(interval.low, -farthest(results)),
+        high=min(interval.high, farthest(results)),
         p=p,
         seeds=(len(one), len(two)),
         items=0 if paired is None else paired[0].shape[1],
@@ -176,54 +172,6 @@ def holm(p_values: list[float]) -> list[float]:
     return adjusted
 
 
-def crossed_interval(correct: Array) -> Interval:
-    """The mean of a (seeds, items) array of 0 and 1, with a 95% interval for new seeds and items.
-
-    The half-width is that of `crossed_width`, put on the scale of a proportion by Wilson's formula
-    with the effective number of items p (1 - p) t^2 / half^2 (Korn and Graubard 1998, Survey
-    Methodology 24, 193-201), so it stays within [0, 1] and has a width even when every item is
-    right. A percentile bootstrap of 3 seeds and 270 items covers 72 to 94%.
-    """
-    seeds, items = correct.shape
-    mean = float(correct.mean())
-    over_items = _variance(correct.mean(axis=0)) / items, items - 1.0
-    variance, half_line = crossed_width(over_items, [between_seeds(correct)] if seeds > 1 else [])
-    t = half_line / math.sqrt(variance) if variance > 0 else quantile(items - 1)
-    spread = mean * (1 - mean)
-    effective = min(max(spread / variance, 1.0), correct.size) if variance > 0 else float(items)
-    shrink = 1 + t**2 / effective
-    centre = (mean + t**2 / (2 * effective)) / shrink
-    half = t / shrink * math.sqrt(spread / effective + t**2 / (4 * effective**2))
-    return Interval(mean=mean, low=max(centre - half, 0.0), high=min(centre + half, 1.0))
-
-
-def paired_interval(one: Array, two: Array) -> tuple[Interval, float]:
-    """The difference of two (seeds, items) arrays over the same items, with 95% interval and p.
-
-    Over the item-wise differences of the means over seeds, and what the seeds of both add to their
-    variance (`crossed_width`). With one seed, the seeds' part is left out.
-    """
-    apart = one.mean(axis=0) - two.mean(axis=0)
-    items = _variance(apart) / len(apart), len(apart) - 1.0
-    seeds = [between_seeds(given) for given in (one, two) if len(given) > 1]
-    return _interval(float(apart.mean()), lambda p: crossed_width(items, seeds, p)[1])
-
-
-def welch_interval(one: Array, two: Array) -> tuple[Interval, float]:
-    """The difference of two means over seeds, with 95% interval and p; NaN for a single seed.
-
-    Welch (1947, Biometrika 34, 28-35).
-    """
-    parts = [_variance_of_mean(one), _variance_of_mean(two)]
-    gap, largest = float(one.mean() - two.mean()), float(np.abs([*one, *two]).max())
-    return t_interval(gap if abs(gap) > ROUNDING * largest else 0.0, [together(parts)])
-
-
-def seed_interval(scores: Array) -> Interval:
-    """The mean over seeds with Student's t interval; NaN bounds for a single seed."""
-    return t_interval(float(scores.mean()), [_variance_of_mean(scores)])[0]
-
-
 def confirmed(results: Results, family: str) -> pd.DataFrame:
     """The completed fresh trainings of the family's chosen configuration that have a test score."""
     table = chosen_trainings(results, family)
@@ -238,31 +186,29 @@ def scores_on_test(results: Results, family: str) -> Array:
     return np.asarray(numbers(table, f"test_{results.objective.metric}"), dtype=np.float64)
 
 
-def correctness(results: Results, family: str) -> Array | None:
-    """A (seeds, items) array of 0 and 1 over the test split of the confirmed seeds.
+def answers_on_test(results: Results, family: str) -> pd.DataFrame | None:
+    """The objective on each test item (columns) by each confirmed training (rows): `item_scores`.
 
-    None unless the objective is accuracy and every confirmed seed predicted the same items.
+    None where that is not known of all of them, or is not what their scores are made of.
     """
-    wide = _correct_table(results, family)
-    return None if wide is None else wide.to_numpy(dtype=np.float64)
-
-
-def _correct_table(results: Results, family: str) -> pd.DataFrame | None:
-    if results.objective.metric != "accuracy" or family not in results.predictions:
+    table, answers = confirmed(results, family), results.predictions.get(family)
+    if answers is None or table.empty:
         return None
-    table = results.predictions[family]
-    seeds = confirmed(results, family)["seed"]
-    own = table[(table["split"] == "test").fillna(False) & table["seed"].isin(seeds)]
-    own = own.assign(is_correct=own["is_correct"].astype("float64"))  # pivots 90 times as fast
-    wide = own.drop_duplicates(["seed", "item"]).pivot(
-        index="seed", columns="item", values="is_correct"
-    )
-    is_whole = len(wide) == seeds.nunique() and wide.shape[1] > 1 and wide.notna().all(axis=None)
-    return wide if is_whole else None
+    found = item_scores(results, answers[answers["seed"].isin(table["seed"])])
+    if found is None or len(found) != table["seed"].nunique():
+        return None
+    scores = table.drop_duplicates("seed").set_index("seed").loc[found.index]
+    told = numbers(scores, f"test_{results.objective.metric}")
+    return found if are_close(found.mean(axis=1), told) else None
+
+
+def are_close(means: "pd.Series[float]", scores: "pd.Series[float]") -> bool:
+    """Whether means over items are the scores of a table: the answers are of those trainings."""
+    return bool(np.allclose(means, scores, rtol=CLOSE, atol=CLOSE))
 
 
 def _paired(results: Results, a: str, b: str) -> tuple[Array, Array] | None:
-    one, two = _correct_table(results, a), _correct_table(results, b)
+    one, two = answers_on_test(results, a), answers_on_test(results, b)
     if one is None or two is None:
         return None
     shared = one.columns.intersection(two.columns)
@@ -271,50 +217,21 @@ def _paired(results: Results, a: str, b: str) -> tuple[Array, Array] | None:
     return one[shared].to_numpy(dtype=np.float64), two[shared].to_numpy(dtype=np.float64)
 
 
-def _score_interval(scores: Array, correct: Array | None) -> tuple[Interval, str]:
-    basis = _basis(len(scores), has_items=correct is not None)
-    if correct is None:
+def _score_interval(
+    results: Results, scores: Array, answers: pd.DataFrame | None
+) -> tuple[Interval, str]:
+    basis = _basis(len(scores), has_items=answers is not None)
+    if answers is None:
         return seed_interval(scores), basis
-    interval = crossed_interval(correct)
-    return Interval(mean=float(scores.mean()), low=interval.low, high=interval.high), basis
+    given = answers.to_numpy(dtype=np.float64)
+    if results.objective.metric == "accuracy":
+        interval = crossed_interval(given)
+    else:
+        interval = error_interval(given, perfect=perfect(results))
+    return replace(interval, mean=float(scores.mean())), basis
 
 
 def _basis(seeds: int, *, has_items: bool) -> str:
     if not has_items:
         return SEEDS_ONLY
     return SEEDS_AND_ITEMS if seeds > 1 else ITEMS_ONLY
-
-
-def _variance(values: Array) -> float:
-    return float(values.var(ddof=1)) if len(values) > 1 else math.nan
-
-
-def _variance_of_mean(scores: Array) -> Part:
-    variance, rounding = _variance(scores), ROUNDING * float(np.abs(scores).max())
-    return 0.0 if variance <= rounding**2 else variance / len(scores), len(scores) - 1
-
-
-def t_interval(mean: float, parts: list[Part]) -> tuple[Interval, float]:
-    """The interval, and the two-sided p for a mean of zero; NaN where a variance is unknown."""
-    if math.isnan(sum(part for part, _ in parts)):
-        return Interval(mean=mean, low=math.nan, high=math.nan), math.nan
-    return _interval(mean, lambda p: half_width(parts, p))
-
-
-def _interval(mean: float, half_at: Callable[[float], float]) -> tuple[Interval, float]:
-    """The interval, and the p-value: one minus the level of the interval that just reaches zero.
-
-    Where nothing scatters, as with families that draw nothing, the mean is taken as it is.
-    """
-
-    def short_of_zero(log_p: float) -> float:
-        return abs(mean) - half_at(math.exp(log_p))
-
-    half = half_at(math.exp(USUAL))
-    interval = Interval(mean=mean, low=mean - half, high=mean + half)
-    if not mean:
-        return interval, 1.0
-    if short_of_zero(SMALLEST) > 0:
-        return interval, 0.0
-    bounds = (USUAL, 0.0) if short_of_zero(USUAL) <= 0 else (SMALLEST, USUAL)
-    return interval, math.exp(optimize.brentq(short_of_zero, *bounds, xtol=PRECISE))

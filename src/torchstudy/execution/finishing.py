@@ -74,6 +74,7 @@ def summary(study: Study, data: ImageData, num_workers: int) -> dict[str, object
             "task": data.spec.task,
             "target": data.spec.target,
             "log_target": data.spec.log_target,
+            **({} if data.spec.classes else {"target_std": data.spec.target_std}),
             "classes": list(data.spec.classes),
             "splits": {name: len(rows) for name, rows in data.splits.items()},
             "fingerprint": data.spec.fingerprint,

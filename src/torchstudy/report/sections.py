@@ -14,6 +14,7 @@ from torchstudy.records import COUNTS, Status
 from torchstudy.report import figures, repeats, sentences
 from torchstudy.report.axes import scale_of
 from torchstudy.report.bounds import within
+from torchstudy.report.caveats import headline
 from torchstudy.report.formats import (
     ABSENT,
     Metric,
@@ -46,7 +47,7 @@ class Table:
 
 def verdict(story: Story) -> Content:
     """The headline, its sentences and four tiles."""
-    found = repeats.verdict(story)
+    found = headline(story)
     tiles = repeats.tiles(story)
     return Content(
         context={

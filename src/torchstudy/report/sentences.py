@@ -1,13 +1,12 @@
 """What the tables say, in sentences; every number in them is computed and comes with its n."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torchstudy.analysis.optimism import likely_optimism
 from torchstudy.analysis.statistics import COUNTED, ITEMS_ONLY, SEEDS_ONLY, Difference
 from torchstudy.records import Status
-from torchstudy.report.bounds import unmet
 from torchstudy.report.formats import (
     Metric,
     called,
@@ -19,7 +18,6 @@ from torchstudy.report.formats import (
     shortened,
 )
 from torchstudy.report.looks import status_words
-from torchstudy.report.predicted import Quantity
 from torchstudy.report.story import Story
 
 ERROR_LIMIT = 300  # characters of what a run stopped on
@@ -45,16 +43,6 @@ def verdict(story: Story) -> Verdict:
         return Verdict(title="No trial has been recorded yet", sentences=())
     if not story.results.values.notna().any():
         return _nothing(story)
-    found = _found(story)
-    if unit := Quantity.of(story.results).of_scores:
-        found = replace(found, sentences=(*found.sentences, unit))
-    if (wanted := unmet(story)) is None:
-        return found
-    aside = f"Leaving that aside: {found.title}."
-    return Verdict(title=f"No trial has a {wanted}", sentences=(aside, *found.sentences))
-
-
-def _found(story: Story) -> Verdict:
     if story.scores.empty:
         return _search_only(story)
     return _alone(story) if len(story.scores) == 1 else _contest(story)
@@ -118,7 +106,7 @@ def basis(difference: Difference, num_compared: int, noun: str) -> str:
     else:
         text = f"Measured over {seeds} on the same {counted(difference.items, f'test {noun}')}"
     if difference.basis == ITEMS_ONLY:
-        text += "; the spread between seeds is unknown"
+        text += "; with one seed the spread between seeds is unknown, so neither is called better"
     if num_compared > 1:
         text += f"; p is Holm-corrected for {num_compared} comparisons"
     return f"{text}."
