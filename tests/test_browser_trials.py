@@ -92,7 +92,7 @@ def test_a_condition_in_the_search_is_about_a_column(
 
 def test_a_condition_on_no_column_is_a_word(opened: Opened) -> None:
     opened.page.fill("#words", "nonsense>3")
-    assert opened.count() == "0 of 60 trials"
+    assert opened.count() == "0 of 60 trials; no column is called nonsense"
     opened.page.fill("#words", "=")
     assert opened.messages == []
 

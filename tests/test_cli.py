@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,7 +17,9 @@ import torch
 from tests.command import optimize, write_study
 from tests.forked import Commands
 
+from torchstudy.execution.ledger import Ledger, StudyState
 from torchstudy.running import same_command
+from torchstudy.stored import find_study
 
 pytestmark = pytest.mark.usefixtures("short_reports")
 
@@ -409,6 +413,19 @@ def test_best_gives_the_configuration_its_scores_and_its_model(finished_study: P
     assert lines[0].endswith(" (mean of 2 seeds)")
     assert "  width = 8" in lines
     assert lines[-1] == "  model: reports/tiny/best/CNN"
+
+
+def test_best_says_where_scores_are_of_a_logarithm(
+    finished_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_logarithms(*given: Any) -> tuple[Ledger, StudyState]:
+        ledger, state = find_study(*given)
+        data = {**state.summary["data"], "target": "log price", "log_target": True}
+        return ledger, replace(state, summary={**state.summary, "data": data})
+
+    monkeypatch.setattr("torchstudy.overview.find_study", of_logarithms)
+    last = optimize("best", "tiny").stdout.splitlines()[-1]
+    assert last.startswith("Errors and scores are of the natural logarithm of price")
 
 
 def test_report_is_drawn_again_where_asked(finished_study: Path, tmp_path: Path) -> None:

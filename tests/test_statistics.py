@@ -128,7 +128,7 @@ def test_what_is_counted_needs_no_interval(results: Results) -> None:
     said = verdict(Story(replace(counted, confirmation=counted.confirmation[two])))
     assert said.title == "Transfer wins: 300 parameters"
     assert said.sentences[:2] == (
-        "It beats CNN by 200.",
+        "It beats CNN by 200 parameters.",
         "This is counted, and the same whatever the seed.",
     )
     assert promise(Story(counted)) is None
@@ -153,10 +153,10 @@ def test_a_recipe_that_misses_a_bound_is_no_standard_without_saying_so(results: 
     trial = story.recipe("CNN")
     assert trial is not None
     said = sections._gain("CNN", trial + 1, -20.0, 480.0, story)
-    assert said == "20 worse than its own recipe, which has 480 but misses a bound."
+    assert said == "20 parameters worse than its own recipe, which has 480 but misses a bound."
     met = replace(story.results, trials=results.trials.assign(best_valid_accuracy=0.95))
     said = sections._gain("CNN", trial + 1, 20.0, 500.0, Story(met))
-    assert said == "20 better than its own recipe, which has 500."
+    assert said == "20 parameters better than its own recipe, which has 500."
 
 
 def test_compare_is_antisymmetric(results: Results) -> None:

@@ -644,7 +644,7 @@ def test_precision_and_device_are_words_of_a_short_list() -> None:
         Study(data="digits", families=[CNN], maximize="accuracy", precision="bf32", device="gpu")
     assert error.value.problems == (
         "precision: 'bf32' is not one of auto, fp32 (did you mean 'fp32'?)",
-        "device: 'gpu' is not one of auto, cpu, cuda, mps (did you mean 'cpu'?)",
+        "device: 'gpu' is not one of auto, cpu, cuda, mps (did you mean 'cuda'?)",
     )
 
 

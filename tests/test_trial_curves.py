@@ -10,6 +10,7 @@ from tests.report_data import Made, write_study
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.report import trial_curves
 from torchstudy.report.axes import epoch_axis
+from torchstudy.report.budget import curves
 from torchstudy.report.story import Story
 from torchstudy.report.trial_curves import _rounded, _thinned
 
@@ -77,3 +78,24 @@ def test_without_epochs_there_are_no_curves(tmp_path: Path) -> None:
     found = trial_curves.trial_curves(Story(empty))
     assert set(map(str, found["rows"])) == {"None"}
     assert found["best"] == {}
+
+
+def test_where_the_objective_is_counted_the_curves_are_of_the_bound(results: Results) -> None:
+    """What a network costs is the same after every epoch; without a bound nothing is drawn."""
+    costs = results.epochs.assign(valid_parameters=1000.0)
+    goal = {"metric": "parameters", "direction": "minimize"}
+    least = {"metric": "accuracy", "direction": "maximize", "value": 0.9}
+    summary = {**results.summary, "objective": goal}
+    alone = Story(replace(results, epochs=costs, summary=summary))
+    assert curves(alone).context == {
+        "table": None,
+        "metric": "parameters",
+        "is_counted": True,
+    }
+    bounded = Story(replace(alone.results, summary={**summary, "bounds": [least]}))
+    drawn = curves(bounded)
+    assert drawn.context["metric"] == "validation accuracy"
+    assert drawn.context["rooms"] == []
+    wanted, found = (trial_curves.trial_curves(story) for story in (Story(results), bounded))
+    assert found["rows"] == wanted["rows"]
+    assert found["error"] == wanted["error"]

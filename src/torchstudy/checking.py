@@ -205,10 +205,13 @@ def bound_problems(
                 )
 
 
-def choice_problems(name: str, value: object, known: Sequence[str]) -> Iterator[str]:
-    """A value that is not one of those known."""
+def choice_problems(
+    name: str, value: object, known: Sequence[str], other_names: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """A value that is not one of those known; what else one of them may be called helps to hint."""
     if value not in known:
-        hint = did_you_mean(str(value), known)
+        meant = (other_names or {}).get(str(value).lower(), str(value))
+        hint = did_you_mean(meant, known)
         yield f"{name}: {value!r} is not one of {', '.join(known)}{hint}"
 
 

@@ -46,7 +46,7 @@ def facts_of(saved: "SavedModel", origin: Origin) -> Facts:
         config=training.trial.config,
         score=(
             *_score(origin, has_epochs),
-            Quantity.of(origin.results).of_scores,
+            Quantity.of(origin.results.summary).of_scores,
             *_bounds(origin),
         ),
         obtained=tuple(_obtained(origin, has_epochs)),

@@ -22,6 +22,7 @@ from torchstudy.records import (
 )
 from torchstudy.repeats import repeat_of, repeat_title, repeat_words
 from torchstudy.report.formats import Metric, metric_of
+from torchstudy.report.predicted import Quantity
 from torchstudy.stored import described_studies, find_study, reading
 
 NONE = "-"
@@ -148,6 +149,7 @@ def _best_entry(
         "trial": best.trial.number,
         "config": dict(best.trial.config),
         "scores": _scores(best, fresh, shown),
+        "unit": Quantity.of(state.summary).of_scores,
         "model": str(model) if model.exists() else None,
     }
 

@@ -249,7 +249,7 @@ def _problems(study: Study) -> Iterator[str]:
     yield from checking.limit_problems(study.limits, families)
     yield from checking.bound_problems(study.limits, study.at_least, names, families)
     yield from checking.choice_problems("precision", study.precision, PRECISIONS)
-    yield from checking.choice_problems("device", study.device, DEVICES)
+    yield from checking.choice_problems("device", study.device, DEVICES, {"gpu": "cuda"})
     yield from checking.method_problems(study.method, METHODS)
     yield from checking.space_problems(study.space, families)
     if isinstance(study.space, Mapping):

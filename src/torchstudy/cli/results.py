@@ -118,6 +118,8 @@ def best(
             print(visible(f"  {name} = {shown}"))
         if entry["model"]:
             print(visible(f"  model: {entry['model']}"))
+    if found[0]["unit"]:
+        print(visible(found[0]["unit"]))
 
 
 @app.command()

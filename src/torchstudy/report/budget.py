@@ -13,7 +13,7 @@ from torchstudy.records import COUNTS
 from torchstudy.report import figures, sentences
 from torchstudy.report.axes import Scale, label, line_axis, scale_of
 from torchstudy.report.figures import blank, family_group
-from torchstudy.report.formats import called, counted
+from torchstudy.report.formats import called, counted, metric_of
 from torchstudy.report.looks import Look
 from torchstudy.report.sections import Content, Table
 from torchstudy.report.story import Story
@@ -23,18 +23,18 @@ NO_LESS = 1e-6  # of a value: a difference that comes of rounding
 
 def curves(story: Story) -> Content:
     """Learning curves of the search, and what fewer and more trials would bring."""
-    rows = story.curves
+    metric, rows = metric_of(story.learned), story.curves
     bands = learning_curves(rows)
-    if bands.empty:
+    if bands.empty or metric.name in COUNTS:
         nothing: dict[str, Any] = {
-            "rooms": [],
             "table": None,
-            "metric": story.metric.on("validation"),
+            "metric": metric.on("validation"),
+            "is_counted": metric.name in COUNTS,
         }
         return Content(context=nothing)
     keys = story.selected[["family", "trial"]]
     best = rows.merge(keys.astype({"trial": "Int64"}), on=["family", "trial"])
-    scale = scale_of(story.metric, story.split_size("valid"))
+    scale = scale_of(metric, story.split_size("valid"))
     ends = pd.concat([part.tail(1) for _, part in _by_family(story, bands)])
     table = Table(
         head=("Family", "Last epoch", "Median", "10% to 90%", "Trainings"),
@@ -42,8 +42,8 @@ def curves(story: Story) -> Content:
             (
                 called(row["family"]),
                 str(row["epoch"]),
-                story.metric.score(row["median"], 2),
-                f"{story.metric.score(row['low'], 2)} to {story.metric.score(row['high'], 2)}",
+                metric.score(row["median"], 2),
+                f"{metric.score(row['low'], 2)} to {metric.score(row['high'], 2)}",
                 str(row["n"]),
             )
             for row in ends.to_dict("records")
@@ -57,8 +57,8 @@ def curves(story: Story) -> Content:
         "outlook": _outlook(story),
         "table": table,
         "trials": counted(int(trials.sum()), "training"),
-        "metric": story.metric.on("validation"),
-        "is_log_error": story.metric.is_share,
+        "metric": metric.on("validation"),
+        "is_log_error": metric.is_share,
     }
     drawn = {"curves": figures.curves(bands, best, scale, story.looks), **figure}
     return Content(context=context, figures=drawn)

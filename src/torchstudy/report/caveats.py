@@ -18,7 +18,7 @@ NOTHING_LEARNED = "No family is better than a constant answer"
 def headline(story: Story) -> Verdict:
     """What the study found, under what that must not be read without."""
     found = verdict(story)
-    if unit := Quantity.of(story.results).of_scores:
+    if unit := Quantity.of(story.results.summary).of_scores:
         found = replace(found, sentences=(*found.sentences, unit))
     if constant := _constant(story):
         found = constant.beside(found)
@@ -78,7 +78,7 @@ def _top(story: Story) -> tuple[str, str, float, float] | None:
 def _answer(story: Story, constant: Constant) -> str:
     if isinstance(constant.answer, str):
         return f"the most frequent class, {called(constant.answer)}"
-    meant = Quantity.of(story.results)
+    meant = Quantity.of(story.results.summary)
     mean = "geometric mean" if meant.is_log else "mean"
     what = "median" if story.metric.name == "mae" else mean
     return f"their {what}, {quantity(float(meant.meant(np.array(constant.answer))))}"

@@ -53,7 +53,7 @@ def shown_examples(story: Story) -> Shown | None:
 def _shown(story: Story, found: Examples) -> Shown:
     data = story.results.summary.get("data") or {}
     classes = [str(name) for name in data.get("classes") or []]
-    quantity = Quantity.of(story.results)
+    quantity = Quantity.of(story.results.summary)
     strips = _Strips()
     rows: list[Shown | None] = [None] * len(story.trials)
     answers = _answers(found, classes, quantity)

@@ -130,7 +130,7 @@ def _truth(story: Story, family: str) -> Made:
     one = found.table[found.table["seed"] == found.table["seed"].iloc[0]]
     points = evidence.sampled(one, MOST_POINTS)
     r2, mae = Metric(name="r2"), Metric(name="mae")
-    asked = Quantity.of(story.results)
+    asked = Quantity.of(story.results.summary)
     means = f" (means over {counted(found.seeds, 'fresh seed')})" if found.seeds > 1 else ""
     about = [
         f"{r2.words} is {r2.score(close.r2)} and the {mae.words} of {called(asked.target)} is "

@@ -125,6 +125,8 @@ class Metric:
         if math.isnan(value):
             return ABSENT
         number = self.bound(value + 0.0)  # -0.0 becomes 0.0
+        if self.name == "parameters":
+            return f"{number} {'parameter' if number == '1' else 'parameters'}"
         if not self.is_accuracy:
             return self._with_unit(number)
         return f"{number} {'point' if number in ('1.0', '1.00') else 'points'}"

@@ -1,12 +1,13 @@
 """The number that a study predicts, as people mean it: of a logarithm, what it is one of."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from torchstudy.analysis.tables import Results
 from torchstudy.report.formats import called
 
 
@@ -18,9 +19,9 @@ class Quantity:
     is_log: bool
 
     @classmethod
-    def of(cls, results: Results) -> "Quantity":
-        """That of a study."""
-        data = results.summary.get("data") or {}
+    def of(cls, summary: Mapping[str, Any]) -> "Quantity":
+        """That of a study with this summary (`study.json`)."""
+        data = summary.get("data") or {}
         return cls(target=str(data.get("target") or "value"), is_log=bool(data.get("log_target")))
 
     @property

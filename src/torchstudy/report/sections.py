@@ -235,18 +235,14 @@ def _misses(story: Story, family: str, trial: int) -> bool:
 
 def _measured(story: Story, trial: "pd.Series[Any]") -> list[tuple[str, str]]:
     """Validation numbers of the search's training that are shown but never ranked."""
-    found = [
-        (
-            f"{story.metric.on('validation')}, best epoch",
-            story.metric.score(_value(story, trial), 2),
-        )
-    ]
+    best = story.metric.on("validation") + ("" if story.metric.is_cost else ", best epoch")
+    found = [(best, story.metric.score(_value(story, trial), 2))]
     for column in (str(name) for name in trial.index if str(name).startswith(VALID)):
         name = column.removeprefix(VALID)
         if name != story.metric.name and pd.notna(trial[column]):
             metric = Metric(name=name)
             found.append((metric.on("validation"), metric.score(float(trial[column]), 2)))
-    if pd.notna(trial["parameters"]):
+    if pd.notna(trial["parameters"]) and story.metric.name != "parameters":
         found.append(("parameters", f"{int(trial['parameters']):,}"))
     found.append(("training time", duration(float(trial["seconds"]))))
     return found

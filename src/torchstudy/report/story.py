@@ -9,7 +9,7 @@ from torchstudy.analysis.progress import search_epochs
 from torchstudy.analysis.repeats import Contrast, between_searches, search_scores
 from torchstudy.analysis.statistics import Difference, against_best, family_scores
 from torchstudy.analysis.tables import CONFIG, Results, best_trials, selected_trials
-from torchstudy.records import Objective, Status
+from torchstudy.records import COUNTS, Objective, Status
 from torchstudy.report.formats import Metric, metric_of
 from torchstudy.report.looks import Look, looks_of
 
@@ -83,10 +83,17 @@ class Story:
             found[family] = {name.removeprefix(CONFIG): own[name].dropna() for name in names}
         return found
 
+    @property
+    def learned(self) -> Objective:
+        """What curves show: the objective, or the first bound where that is only counted."""
+        if self.objective.metric in COUNTS and self.results.bounds:
+            return self.results.bounds[0].objective
+        return self.objective
+
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """The objective after each epoch of the search."""
-        return search_epochs(self.results)
+        """What is `learned` after each epoch of the search."""
+        return search_epochs(self.results, metric=self.learned.metric)
 
     @cached_property
     def status_counts(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from torchstudy.report.axes import FEW_EPOCHS, line_axis, scale_of
 from torchstudy.report.figures import blank
+from torchstudy.report.formats import metric_of
 from torchstudy.report.story import Story
 
 MOST_POINTS = 100  # of one curve: what a drawer of 500 px has room for
@@ -23,7 +24,7 @@ def trial_curves(story: Story) -> dict[str, Any]:
     each family's best trial, `error` the smallest error that is drawn, None where none is; up to
     `few` epochs each is marked.
     """
-    table = story.curves
+    table, metric = story.curves, metric_of(story.learned)
     numbers = zip(story.trials["family"], story.trials["trial"], strict=True)
     rows = {key: row for row, key in enumerate(numbers)}
     found: list[dict[str, Any] | None] = [None] * len(rows)
@@ -31,11 +32,11 @@ def trial_curves(story: Story) -> dict[str, Any]:
     starts = np.flatnonzero(np.diff(trainings, prepend=-1))
     ends = np.append(starts[1:], len(table))[: len(starts)]
     epochs = table["epoch"].to_numpy(dtype=np.int64)
-    values = _rounded(table["value"].to_numpy(dtype=np.float64), is_share=story.metric.is_share)
+    values = _rounded(table["value"].to_numpy(dtype=np.float64), is_share=metric.is_share)
     most = max(FEWEST_POINTS, min(MOST_POINTS, MOST_VALUES // max(1, len(starts))))
     families, trials = table["family"].tolist(), table["trial"].tolist()
     for start, end in zip(starts, ends, strict=True):
-        kept = start + _thinned(story.objective.sign * values[start:end], most)
+        kept = start + _thinned(story.learned.sign * values[start:end], most)
         own = epochs[kept]
         is_whole = np.array_equal(own, np.arange(1, len(own) + 1))
         row = rows[families[start], trials[start]]
@@ -47,21 +48,22 @@ def trial_curves(story: Story) -> dict[str, Any]:
         story.results.families.index(each["family"]): rows[each["family"], each["trial"]]
         for each in story.best.to_dict("records")
     }
-    floor = scale_of(story.metric, story.split_size("valid")).floor
+    floor = scale_of(metric, story.split_size("valid")).floor
     return {
         "rows": found,
         "best": best,
-        "error": floor if story.metric.is_share else None,
+        "error": floor if metric.is_share else None,
         "few": FEW_EPOCHS,
     }
 
 
 def curve_figure(story: Story) -> go.Figure:
     """The axes of a drawer's curve, the same for all trials; the page adds the lines."""
-    scale = scale_of(story.metric, story.split_size("valid"))
+    metric = metric_of(story.learned)
+    scale = scale_of(metric, story.split_size("valid"))
     figure = blank(HEIGHT)
     figure.update_xaxes(**line_axis("Epoch"), rangemode="tozero")
-    figure.update_yaxes(**scale.axis(story.metric.axis("validation"), story.curves["value"]))
+    figure.update_yaxes(**scale.axis(metric.axis("validation"), story.curves["value"]))
     return figure
 
 

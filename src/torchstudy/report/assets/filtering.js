@@ -73,6 +73,9 @@ function trialFilter(table, written) {
       });
     },
     conditions: (text) => parsed(text).conditions,
+    // What is written like conditions, on columns that there are not.
+    unknown: (text) => parsed(text).words.map((word) => CONDITION.exec(word)?.[1])
+      .filter((name) => name !== undefined && !places.has(spoken(name))),
     // Whether a column can be named in a condition.
     canName: (name) => !/[\s<>=]/.test(name) && places.has(spoken(name)),
     // The text with its conditions on this column replaced by another; null: by none.

@@ -262,8 +262,11 @@
         .filter(([, place]) => place <= at.value || isUsed(place));
       keep = rows.length === table.rows.length ? null : new Set(rows);
       const total = table.rows.length;
-      byId("count").textContent = rows.length === total
-        ? `${total} trials` : `${rows.length} of ${total} trials`;
+      const unknown = filter.unknown(byId("words").value).map((name) => `no column is called ${name}`);
+      byId("count").textContent = [
+        rows.length === total ? `${total} trials` : `${rows.length} of ${total} trials`,
+        ...(rows.length ? [] : unknown),
+      ].join("; ");
       drawHead();
       drawBody(isPrinting);
       parallel?.update(rows, filter.conditions(byId("words").value));
