@@ -40,8 +40,9 @@ def test_a_sentence_has_the_numbers_of_the_calibration(folder: Path) -> None:
     table = read_results(folder).predictions["CNN"]
     own = table[(table["split"] == "test") & (table["seed"] == calibration.seed)]
     gap = 100 * float(own["confidence"].mean() - own["is_correct"].mean())
+    side = "high" if gap > 0 else "low"
     assert first.startswith(
-        f"Its confidence is {abs(gap):.1f} points too {'high' if gap > 0 else 'low'} on average:"
+        f"As it comes, its confidence is {abs(gap):.1f} points too {side} on average:"
     )
     noise = expected_noise(own["calibrated"].to_numpy())
     assert f"On {len(own)} test images that error would be about {100 * noise:.1f}%" in second
@@ -57,7 +58,7 @@ def test_a_sentence_has_the_numbers_of_the_calibration(folder: Path) -> None:
     ],
 )
 def test_the_leaning_is_said_in_points(gap: float, words: str) -> None:
-    assert drawn._leaning(gap) == f"Its confidence is {words}"
+    assert drawn._leaning(gap) == f"As it comes, its confidence is {words}"
 
 
 def test_the_figure_shows_the_bins_of_both(folder: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
+import pandas as pd
 import pytest
 from tests.report_data import Made, write_study
 
@@ -14,7 +15,7 @@ from torchstudy.analysis.tables import Results, frame, read_results
 from torchstudy.report import page
 from torchstudy.report.formats import Metric
 from torchstudy.report.page import render
-from torchstudy.report.searching import searching
+from torchstudy.report.searching import FEWEST, _came_true, searching
 from torchstudy.report.sentences import room
 from torchstudy.report.story import Story
 from torchstudy.schemas import PROPOSAL_COLUMNS
@@ -128,6 +129,9 @@ def test_the_section_says_what_was_decided_and_whether_it_came_true(results: Res
     assert content.context["expected"][0].startswith(
         "Of 2 trials of which a value was expected and that came to an end, 1 ended within"
     )
+    assert content.context["expected"][0].endswith(": they are too few to judge by.")
+    five = pd.concat([expectations(results)] * 3).head(FEWEST)
+    assert next(_came_true(five)).endswith(": 2.5 and 4.5 would be right.")
     _, points = content.figures["expected"].data
     assert len(points.x) == 2
     assert "trial 4" in points.hovertext[1]

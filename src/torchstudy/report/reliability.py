@@ -117,10 +117,11 @@ def _told(name: str, row: Mapping[Hashable, Any]) -> str:
 def _leaning(gap: float) -> str:
     """How far the mean confidence lies above the accuracy, in words."""
     if abs(gap) < SAME:
-        return "Its confidence is right on average"
+        return "As it comes, its confidence is right on average"
     points = f"{100 * abs(gap):.1f}"
     unit = "point" if points == "1.0" else "points"
-    return f"Its confidence is {points} {unit} too {'high' if gap > 0 else 'low'} on average"
+    side = "high" if gap > 0 else "low"
+    return f"As it comes, its confidence is {points} {unit} too {side} on average"
 
 
 def _unfitted(story: Story, family: str) -> tuple[list[str], None] | None:

@@ -24,6 +24,7 @@ ORIGINS = {
     "replicate": "once more, with a new seed",
     "promotion": "gone on with",
 }
+FEWEST = 5  # trials before their number within a range says something
 UNRECORDED = "These results were written by a version that did not record its decisions."
 
 
@@ -104,10 +105,12 @@ def _spent(story: Story) -> Iterator[str]:
 
 def _came_true(expected: pd.DataFrame) -> Iterator[str]:
     found, total = inside(expected), len(expected)
+    few = "they are too few to judge by"
+    right = f"{total / 2:.3g} and {0.9 * total:.3g} would be right"
     yield (
         f"Of {counted(total, 'trial')} of which a value was expected and that came to an end, "
         f"{found[0.5]} ended within the range that was given even odds, and {found[0.9]} within "
-        f"the one given 9 in 10: {total / 2:.3g} and {0.9 * total:.3g} would be right."
+        f"the one given 9 in 10: {few if total < FEWEST else right}."
     )
 
 
