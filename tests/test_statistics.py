@@ -129,7 +129,7 @@ def test_what_is_counted_needs_no_interval(results: Results) -> None:
     assert said.title == "Transfer wins: 300 parameters"
     assert said.sentences[:2] == (
         "It beats CNN by 200 parameters.",
-        "This is counted, and the same whatever the seed.",
+        "This is counted, the same whatever the seed; a longer search may find better ones.",
     )
     assert promise(Story(counted)) is None
     row = family_scores(counted).to_dict("records")[0]

@@ -208,8 +208,7 @@ def _tested(results: Results, family: str) -> pd.DataFrame:
 
 
 def _answers(results: Results) -> dict[str, pd.DataFrame]:
-    """Per family the mean over fresh trainings of `item_scores`: a row per repeat, items in
-    columns.
+    """Per family `item_scores`, the mean over fresh trainings: a row per repeat, items in columns.
 
     A family is left out unless all answers are there in every repeat that has a score, and are of
     the trainings that the score is of.

@@ -20,7 +20,8 @@ from torchstudy.analysis.tables import Results, chosen_trainings, numbers
 from torchstudy.analysis.widths import LEVEL, Array
 from torchstudy.records import AT_LEAST_ZERO, AT_MOST_ONE, COUNTS, Status
 
-CLOSE = 1e-4  # between the mean of answers and the score in the table
+CLOSE = 1e-4  # between the mean of answers and the score in the table, relative to it
+ROUNDED = 1e-9  # likewise, where the score is about 0
 SEEDS_AND_ITEMS = "seeds and test items"
 SEEDS_ONLY = "seeds only"
 ITEMS_ONLY = "test items only"
@@ -204,7 +205,7 @@ def answers_on_test(results: Results, family: str) -> pd.DataFrame | None:
 
 def are_close(means: "pd.Series[float]", scores: "pd.Series[float]") -> bool:
     """Whether means over items are the scores of a table: the answers are of those trainings."""
-    return bool(np.allclose(means, scores, rtol=CLOSE, atol=CLOSE))
+    return bool(np.allclose(means, scores, rtol=CLOSE, atol=ROUNDED))
 
 
 def _paired(results: Results, a: str, b: str) -> tuple[Array, Array] | None:

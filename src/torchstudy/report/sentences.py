@@ -97,7 +97,7 @@ def lead(difference: Difference, metric: Metric) -> str:
 def basis(difference: Difference, num_compared: int, noun: str) -> str:
     """How the differences were measured: seeds, images (or what `noun` says), correction."""
     if difference.basis == COUNTED:
-        return "This is counted, and the same whatever the seed."
+        return "This is counted, the same whatever the seed; a longer search may find better ones."
     a, b = difference.seeds
     each = counted(b, "fresh seed")
     seeds = f"{each} of either family" if a == b else f"{a} against {each}"
