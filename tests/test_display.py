@@ -1,6 +1,7 @@
 """The live display, on a terminal of a given width that is kept as text."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from rich.console import Console
 from tests.test_watching import ROW, a_plan, a_subject
 
 from torchstudy.display import LiveDisplay
-from torchstudy.records import Outcome, Status
+from torchstudy.records import Objective, Outcome, Status
 
 
 @pytest.fixture
@@ -41,6 +42,15 @@ def test_a_run_shows_bars_best_scores_what_runs_and_the_time_left(console: Conso
     lines = last_picture(display, console)
     assert lines[0].endswith(" 4/8 best valid accuracy 0.7000 (#7)")
     assert lines[-1].endswith(" ms so far, about 2.0 min left")
+    display.close()
+
+
+def test_further_objectives_are_shown_while_they_change(console: Console) -> None:
+    display, other = LiveDisplay(console), Objective(metric="r2", direction="maximize")
+    display.begun(replace(a_plan(done=1, left=7), others=(other,)))
+    display.epoch(a_subject(), replace(ROW, metrics={"accuracy": 0.5, "r2": 0.25}))
+    told = "valid accuracy 0.5000, valid R\u00b2 0.2500"
+    assert last_picture(display, console)[2] == f"  CNN #7  epoch 1/3  {told}"
     display.close()
 
 

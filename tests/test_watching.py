@@ -133,6 +133,16 @@ def test_measures_are_called_as_in_the_verdict(metric: str, value: float, said: 
     assert text.endswith(f"1.0 s  {said}")
 
 
+def test_every_objective_and_every_bound_is_told() -> None:
+    """What a run did not measure is left out."""
+    told = [ACCURACY, *(Objective(metric=name, direction="minimize") for name in ("flops", "mae"))]
+    outcome = Outcome(
+        status=Status.COMPLETED, metrics={"valid_accuracy": 0.5, "valid_flops": 2000.0}
+    )
+    text = ended_text(a_subject(), outcome, 1.0, *told)
+    assert text.endswith("1.0 s  valid accuracy 0.5000, operations for one item 2000 FLOPs")
+
+
 def test_a_trial_at_a_rung_waits_and_an_interrupted_one_does_not() -> None:
     outcome = Outcome(status=Status.PAUSED, epochs=3, metrics={"valid_accuracy": 0.5})
     text = ended_text(a_subject(until=3), outcome, 1.0, ACCURACY)

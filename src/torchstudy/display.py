@@ -77,11 +77,8 @@ class LiveDisplay(Watcher):
             self._spent += seconds
             self._count(subject, outcome)
         if outcome.status.is_failure:
-            self._console.print(
-                Text(
-                    visible(ended_text(subject, outcome, seconds, self._objective)), style="yellow"
-                )
-            )
+            said = ended_text(subject, outcome, seconds, self._objective)
+            self._console.print(Text(visible(said), style="yellow"))
         self._refresh()
 
     @override
@@ -147,9 +144,13 @@ class LiveDisplay(Watcher):
     def _running_line(self, subject: Subject, row: Epoch | None, width: int) -> Text:
         text = f"  {subject.title:<{width}}  "
         if row is not None and self._plan is not None:
-            value = row.metrics.get(self._objective.metric, row.valid_loss)
-            reached = metric_of(self._objective).measured("valid", value)
-            text += f"epoch {row.epoch}/{self._plan.epochs}  {reached}"
+            first = row.metrics.get(self._objective.metric, row.valid_loss)
+            reached = [metric_of(self._objective).measured("valid", first)]
+            for other in self._plan.others:
+                if other.metric in row.metrics:
+                    value = row.metrics[other.metric]
+                    reached.append(metric_of(other).measured("valid", value))
+            text += f"epoch {row.epoch}/{self._plan.epochs}  {', '.join(reached)}"
         return Text(on_one_line(text), no_wrap=True, overflow="ellipsis")
 
     def _time_line(self) -> str:

@@ -25,7 +25,8 @@ class Plan:
     """What a run is about to do.
 
     `done` and `left` count trainings by family; while a family searches, what is left is the most
-    that it can be: `confirmations` are fewer where the recipe is among the best.
+    that it can be: `confirmations` are fewer where the recipe is among the best. `others` are
+    further objectives, and metrics that have bounds.
     """
 
     study: str
@@ -38,6 +39,7 @@ class Plan:
     done: Mapping[str, int]
     left: Mapping[str, int]
     repeat: str = ""  # `, repeat 2 of 3` where the search is one of several
+    others: tuple[Objective, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +147,7 @@ class PlainLines(Watcher):
     def __init__(self, stream: TextIO | None = None, *, names_report: bool = True) -> None:
         self._stream = stream
         self._names_report = names_report
-        self._objective = Objective(metric="loss", direction="minimize")
+        self._told: tuple[Objective, ...] = ()
 
     @override
     def preparing(self, what: str, done: int, total: int) -> None:
@@ -154,7 +156,7 @@ class PlainLines(Watcher):
 
     @override
     def begun(self, plan: Plan) -> None:
-        self._objective = plan.objective
+        self._told = (plan.objective, *plan.others)
         self._say(plan_text(plan))
 
     @override
@@ -167,7 +169,7 @@ class PlainLines(Watcher):
 
     @override
     def ended(self, subject: Subject, outcome: Outcome, seconds: float) -> None:
-        self._say(ended_text(subject, outcome, seconds, self._objective))
+        self._say(ended_text(subject, outcome, seconds, *self._told))
 
     @override
     def note(self, text: str) -> None:
@@ -204,7 +206,13 @@ def plan_of(schedule: "Schedule") -> Plan:
         done=done,
         left={name: schedule.num_left(name) for name in schedule.families},
         repeat=repeat_words(repeat, study.repeats),
+        others=tuple(told for told in _asked_for(study) if told.metric != study.objective.metric),
     )
+
+
+def _asked_for(study: Study) -> list[Objective]:
+    """Every metric that a study has objectives or bounds for, the objectives first."""
+    return [*study.objectives, *(bound.objective for bound in study.bounds)]
 
 
 def subject_of(schedule: "Schedule", step: "Step") -> Subject:
@@ -254,12 +262,17 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def ended_text(subject: Subject, outcome: Outcome, seconds: float, objective: Objective) -> str:
-    """One line about a finished training."""
+def ended_text(subject: Subject, outcome: Outcome, seconds: float, *told: Objective) -> str:
+    """One line about a finished training, with its values of the metrics that are to be told."""
     split = {"search": "valid", "confirmation": "select"}[subject.purpose]
     split = "test" if subject.action == "test" else split
-    value = outcome.metrics.get(f"{split}_{objective.metric}")
-    score = "" if value is None else f"  {metric_of(objective).measured(split, value)}"
+    names = {f"{split}_{each.metric}": metric_of(each) for each in told}
+    scores = [
+        metric.measured(split, outcome.metrics[name])
+        for name, metric in names.items()
+        if name in outcome.metrics
+    ]
+    score = "  " * bool(scores) + ", ".join(scores)
     reason = outcome.reason.strip().rpartition("\n")[2]
     is_said = outcome.status is Status.COMPLETED or reason in outcome.diagnosis
     why = "" if is_said else f"  {reason}"
