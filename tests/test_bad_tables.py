@@ -47,6 +47,10 @@ def two_columns(first: str, second: str) -> pd.DataFrame:
         (from_frame(broken("price", 4, "?")), "to be a number, but row 5 has '\\?'"),
         (from_frame(broken("price", 4, 1e300)), "infinite or too large: row 5 has '1e.300'"),
         (
+            from_frame(homes().assign(price=1.7e9 + np.arange(len(homes())))),
+            r"would round them by up to .* of their spread; take a constant off them, as 1\.7e\+09",
+        ),
+        (
             from_frame(broken("price", 4, -3.0), log_target=True),
             "has no logarithm: row 5 has '-3.0'; correct them, or leave log_target out",
         ),
@@ -55,7 +59,7 @@ def two_columns(first: str, second: str) -> pd.DataFrame:
         (from_frame(homes().iloc[:0]), "has no rows"),
         (from_frame(homes()[["price"]], columns={}), "no column to predict 'price' from"),
         (from_frame(homes(12)), "12 rows are too few to be split four ways; give at least 20"),
-        (from_frame(homes(), valid=1), "valid gets 1 rows, but a measure of it needs at least 2"),
+        (from_frame(homes(), valid=1), "valid gets 1 row, but a measure of it needs at least 2"),
         (
             from_frame(homes().assign(town=["Rom"] + ["Ulm"] * 59), target="town"),
             "every class needs at least 5 rows .* 'Rom' has 1",

@@ -10,7 +10,9 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import accuracy_score, mean_absolute_error, mean_squared_error
 from tests.report_data import Made, write_study
 
-from torchstudy.analysis.constant import best_constant
+from torchstudy.analysis.constant import Constant, best_constant, least_lead
+from torchstudy.analysis.intervals import mean_interval
+from torchstudy.analysis.statistics import confirmed
 from torchstudy.analysis.tables import Results, read_results
 from torchstudy.report.caveats import NOTHING_LEARNED, headline
 from torchstudy.report.story import Story
@@ -50,6 +52,32 @@ def test_errors_of_numbers_have_a_dummy_too(
     assert callable(measure)
     assert found.score == pytest.approx(measure(targets, dummy.predict(targets[:, None])))
     assert best_constant(numbers, "select") is None
+
+
+def test_a_score_that_is_the_constants_but_for_rounding_is_no_better() -> None:
+    """The mean of three scores of 0.8 is 0.8000000000000002."""
+    constant = Constant(answer="7", score=0.8, items=25)
+    score = float(np.mean([0.8, 0.8, 0.8]))
+    assert score > 0.8
+    assert not constant.is_beaten_by(score, 1)
+    assert constant.is_beaten_by(0.8 + 1 / 75, 1)
+    assert not constant.is_beaten_by(0.8 + 1 / 75, -1)
+
+
+def test_a_family_is_set_against_the_constant_on_the_same_items(results: Results) -> None:
+    """How far right answers are ahead of the constant's, item by item: against its definition."""
+    constant = best_constant(results, "test")
+    assert constant is not None
+    table = results.predictions["CNN"]
+    own = table[(table["split"] == "test") & table["seed"].isin(confirmed(results, "CNN")["seed"])]
+    right = own.pivot(index="seed", columns="item", values="is_correct").astype(float)
+    is_it = own.drop_duplicates("item").set_index("item")["target"].eq(constant.answer)
+    apart = right - is_it[right.columns].astype(float)
+    wanted = mean_interval(apart.to_numpy(dtype=float)).low
+    assert least_lead(results, "CNN", "test", constant) == pytest.approx(wanted)
+    assert wanted > 0.7
+    bare = replace(results, predictions={})
+    assert np.isnan(least_lead(bare, "CNN", "test", constant))
 
 
 def test_a_study_without_predictions_knows_no_constant(results: Results) -> None:

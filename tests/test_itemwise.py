@@ -203,6 +203,23 @@ def test_a_difference_of_shares_is_not_more_than_all_of_them(bare: Results) -> N
     assert (found.low, found.high) == (-1.0, 1.0)
 
 
+def test_a_hair_above_the_constant_is_not_clearly_better_without_confirmation(
+    bare: Results,
+) -> None:
+    results = answering(bare, "r2")
+    own = answers(0, [7], 1.45)
+    own = own.assign(split=own["split"].replace("test", "valid"))
+    valid = replace(
+        results,
+        confirmation=results.confirmation.head(0),
+        trials=results.trials.assign(best_valid_r2=0.05),
+        predictions=dict.fromkeys(OFFSETS, own),
+    )
+    said = headline(Story(valid)).sentences[-1]
+    assert said.startswith("On the 60 validation items, always answering their mean")
+    assert said.endswith("has 0.050, which is not clearly better.")
+
+
 @pytest.mark.parametrize(
     ("metric", "said"),
     [

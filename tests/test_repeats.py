@@ -237,6 +237,33 @@ def test_a_large_scatter_between_searches_takes_the_win_back(tmp_path: Path) -> 
     assert "another few searches could say otherwise" in said.sentences[0]
 
 
+def test_what_is_counted_differs_between_searches_and_has_an_interval_over_them(
+    results: Results,
+) -> None:
+    """Every search may choose a network of another size; other test items change nothing."""
+    table = results.repeats
+    extra = table["family"].map({"CNN": 100.0}).fillna(0.0)
+    sizes = 1000.0 * table["repeat"].astype("float64") + extra
+    story = Story(
+        replace(
+            results,
+            repeats=table.assign(test_parameters=sizes),
+            summary={
+                **results.summary,
+                "objective": {"metric": "parameters", "direction": "minimize"},
+            },
+        )
+    )
+    assert set(story.searches["basis"]) == {SEARCHES_ONLY}
+    assert (story.searches["low"] < story.searches["mean"]).all()
+    said = " ".join(report.verdict(story).sentences)
+    assert "items" not in said
+    assert "images" not in said
+    level = story.searches["mean"].iloc[:2]
+    assert level.nunique() == 1  # Transfer and AutoencoderProbe: the same in every search
+    assert " parameters, and so has " in said
+
+
 def test_a_family_that_was_confirmed_once_is_named_and_unequal_searches_are(
     results: Results,
 ) -> None:

@@ -48,7 +48,7 @@ def test_best_answers_from_the_search_that_is_asked_for(number: int) -> None:
     fresh = results.confirmation
     assert found["scores"] == {
         "valid accuracy": round(float(results.trials["best_valid_accuracy"].iloc[0]), 4),
-        "test accuracy (mean of 1 seeds)": round(float(fresh["test_accuracy"].iloc[0]), 4),
+        "test accuracy (1 seed)": round(float(fresh["test_accuracy"].iloc[0]), 4),
     }
     assert found["model"] == str(results.folder / "best" / "CNN")
     assert (found["repeat"], found["searches"]) == (number, 3)

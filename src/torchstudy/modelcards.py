@@ -14,6 +14,7 @@ from torchstudy.fitting import instantiate
 from torchstudy.models.card import Facts, plain
 from torchstudy.records import COUNTS, Training
 from torchstudy.report.bounds import bound_words, on_test
+from torchstudy.report.caveats import Scored, beside_constant
 from torchstudy.report.formats import Metric, counted, duration, joined, metric_of
 from torchstudy.report.predicted import Quantity
 from torchstudy.report.searching import ORIGINS
@@ -74,11 +75,16 @@ def _score(origin: Origin, has_epochs: bool) -> Iterator[str]:
         row = own.iloc[0].to_dict()
         yield _confirmed(metric, row, summary=results.summary)
         value = origin.metrics.get(f"test_{metric.name}")
-        if origin.refit is None and isinstance(value, int | float):
+        if origin.refit is None and isinstance(value, int | float) and row["seeds"] > 1:
             yield (
                 "This network is the one of them that is best on the select split; its own "
                 f"{metric.on('test')} is {metric.score(float(value))}."
             )
+        worst = float(row["low" if results.objective.sign > 0 else "high"])
+        mean = float(row["mean"])
+        scored = Scored(family=training.key.family, split="test", score=mean, worst=worst)
+        if beside := beside_constant(results, scored, "item"):
+            yield beside.said
     if origin.refit is not None:
         splits = results.summary["data"]["splits"]
         if own.empty:

@@ -265,7 +265,8 @@ def _scores(
         tests = [t.metrics[f"test_{objective.metric}"] for t in fresh if _is_tested(t, objective)]
         if tests and objective.metric not in COSTS:
             mean = sum(tests) / len(tests)
-            scores[f"test {objective.metric} (mean of {len(tests)} seeds)"] = round(mean, 4)
+            seeds = f"mean of {len(tests)} seeds" if len(tests) > 1 else "1 seed"
+            scores[f"test {objective.metric} ({seeds})"] = round(mean, 4)
     return scores
 
 

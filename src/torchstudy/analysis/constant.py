@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from torchstudy.analysis.intervals import ROUNDING, mean_interval
+from torchstudy.analysis.itemwise import OF_NUMBERS, item_scores
+from torchstudy.analysis.statistics import answers_on_test
 from torchstudy.analysis.tables import Results
 
 
@@ -16,13 +19,17 @@ class Constant:
     score: float  # the objective that it has
     items: int
 
+    def is_beaten_by(self, score: float, sign: int) -> bool:
+        """Whether a score, of which more is better times `sign`, is better but for rounding."""
+        return sign * (score - self.score) > ROUNDING * max(abs(score), abs(self.score))
+
 
 def best_constant(results: Results, split: str) -> Constant | None:
     """The constant answer with the best objective on the items of a split.
 
-    The most frequent class for accuracy, the mean for squared errors and r2 and the median for
-    absolute errors, each of that split itself, so that no constant known beforehand does better.
-    None for other objectives, and where no family's answers are recorded.
+    The most frequent class for accuracy, the median for absolute errors and the mean for other
+    errors of numbers and r2, each of that split itself, so that no constant known beforehand does
+    better. None for other objectives, and where no family's answers are recorded.
     """
     for family in results.families:
         answers = results.predictions.get(family)
@@ -30,24 +37,54 @@ def best_constant(results: Results, split: str) -> Constant | None:
             continue
         is_own = answers["split"].eq(split).fillna(False).astype(bool)
         own = answers[is_own].drop_duplicates("item")
-        if len(own) and (found := _constant(results.objective.metric, own)):
+        if len(own) and (found := _constant(results, own)):
             return found
     return None
 
 
-def _constant(metric: str, own: pd.DataFrame) -> Constant | None:
+def least_lead(results: Results, family: str, split: str, constant: Constant) -> float:
+    """The lower end of a 95% interval for how far a family is ahead of a constant answer.
+
+    Over the same items; on test over the seeds, too, elsewhere for the one training that answered.
+    NaN where the family's answers to single items are not known.
+    """
+    if split == "test":
+        own = answers_on_test(results, family)
+    else:
+        own = item_scores(results, results.predictions.get(family), split)
+    always = _always(results, family, split, constant)
+    if own is None or always is None or set(own) != set(always.columns):
+        return float("nan")
+    apart = own.to_numpy(dtype=np.float64) - always[own.columns].to_numpy(dtype=np.float64)
+    return mean_interval(results.objective.sign * apart).low
+
+
+def _always(results: Results, family: str, split: str, constant: Constant) -> pd.DataFrame | None:
+    """The scores on single items of always answering the same."""
+    answers = results.predictions.get(family)
+    if answers is None:
+        return None
+    once = answers.drop_duplicates(["split", "item"])
+    if isinstance(constant.answer, str):
+        answered = once.assign(is_correct=once["target"].eq(constant.answer))
+    else:
+        answered = once.assign(predicted_value=constant.answer)
+    return item_scores(results, answered.assign(seed=0), split)
+
+
+def _constant(results: Results, own: pd.DataFrame) -> Constant | None:
+    metric = results.objective.metric
     if metric == "accuracy" and own["target"].notna().all():
         names, counts = np.unique(own["target"].to_numpy(dtype=object), return_counts=True)
         top = int(counts.argmax())
         share = float(counts[top] / len(own))
         return Constant(answer=str(names[top]), score=share, items=len(own))
-    if "target_value" not in own or metric not in ("mse", "mae", "r2"):
+    if "target_value" not in own or metric not in OF_NUMBERS:
         return None
     values = own["target_value"].to_numpy(dtype=np.float64)
     answer = float(np.median(values) if metric == "mae" else values.mean())
-    scores = {
-        "mse": float(np.square(values - answer).mean()),
-        "mae": float(np.abs(values - answer).mean()),
-        "r2": 0.0,
-    }
-    return Constant(answer=answer, score=scores[metric], items=len(own))
+    split = str(own["split"].iloc[0])
+    scores = item_scores(results, own.assign(predicted_value=answer, seed=0), split)
+    if scores is None:
+        return None
+    return Constant(answer=answer, score=float(scores.iloc[0].mean()), items=len(own))

@@ -54,18 +54,28 @@ def crossed_interval(correct: Array) -> Interval:
     return Interval(mean=mean, low=max(centre - half, 0.0), high=min(centre + half, 1.0))
 
 
+def mean_interval(values: Array) -> Interval:
+    """The mean of a (seeds, items) array, with a symmetric 95% interval for new seeds and items.
+
+    With one seed it is for other items alone.
+    """
+    over_items = _variance(values.mean(axis=0)) / values.shape[1], values.shape[1] - 1.0
+    seeds = [between_seeds(values)] if len(values) > 1 else []
+    mean, half = float(values.mean()), crossed_width(over_items, seeds)[1]
+    return Interval(mean=mean, low=mean - half, high=mean + half)
+
+
 def error_interval(values: Array, *, perfect: float = 0.0) -> Interval:
     """The mean of a (seeds, items) array of errors, with a 95% interval for new seeds and items.
 
-    The half-width is that of `crossed_width`, put `on_ratios`, since errors are skewed. In 75
+    The half-width is that of `mean_interval`, put `on_ratios`, since errors are skewed. In 75
     designs of 1,000 studies (2 to 10 seeds, 100 to 1,000 items, normal errors whose size varies
     between items by up to e^0.8 and between seeds by up to e^0.3) it covers 93 to 97% of mean
     absolute errors, and of squared ones and r2 88 to 97%, least where few items err most; the
     half-width itself 84 to 97%.
     """
-    over_items = _variance(values.mean(axis=0)) / values.shape[1], values.shape[1] - 1.0
-    seeds = [between_seeds(values)] if len(values) > 1 else []
-    return on_ratios(float(values.mean()), crossed_width(over_items, seeds)[1], perfect)
+    found = mean_interval(values)
+    return on_ratios(found.mean, found.high - found.mean, perfect)
 
 
 def on_ratios(mean: float, half: float, perfect: float) -> Interval:

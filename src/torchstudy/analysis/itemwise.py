@@ -9,8 +9,10 @@ OF_CLASSES = ("accuracy",)
 OF_NUMBERS = ("mse", "mae", "r2", "loss")
 
 
-def item_scores(results: Results, answers: pd.DataFrame | None) -> pd.DataFrame | None:
-    """The objective on each test item, one row per seed: the mean of a row is that seed's score.
+def item_scores(
+    results: Results, answers: pd.DataFrame | None, split: str = "test"
+) -> pd.DataFrame | None:
+    """The objective on each item of a split, one row per seed: its mean is that seed's score.
 
     `answers` are predictions of one family. Errors and right answers are what they are; r2, a
     ratio of two sums over the items, is linearised about its value (Cochran, "Sampling
@@ -20,11 +22,12 @@ def item_scores(results: Results, answers: pd.DataFrame | None) -> pd.DataFrame 
     metric = results.objective.metric
     if answers is None:
         return None
-    if metric in OF_CLASSES and "is_correct" in answers:
-        return _wide(answers, "is_correct")
-    if metric not in OF_NUMBERS or "predicted_value" not in answers:
+    own = answers[answers["split"].eq(split).fillna(False).astype(bool)]
+    if metric in OF_CLASSES and "is_correct" in own:
+        return _wide(own, "is_correct")
+    if metric not in OF_NUMBERS or "predicted_value" not in own:
         return None
-    found, wanted = _wide(answers, "predicted_value"), _wide(answers, "target_value")
+    found, wanted = _wide(own, "predicted_value"), _wide(own, "target_value")
     if found is None or wanted is None:
         return None
     errors = found - wanted
@@ -36,9 +39,8 @@ def item_scores(results: Results, answers: pd.DataFrame | None) -> pd.DataFrame 
 
 
 def _wide(answers: pd.DataFrame, column: str) -> pd.DataFrame | None:
-    """The column for every seed (rows) and test item (columns)."""
-    own = answers[answers["split"].eq("test").fillna(False).astype(bool)]
-    own = own.drop_duplicates(["seed", "item"])
+    """The column for every seed (rows) and item (columns)."""
+    own = answers.drop_duplicates(["seed", "item"])
     own = own.assign(**{column: own[column].astype("float64")})  # pivots 90 times as fast
     wide = own.pivot(index="seed", columns="item", values=column)
     is_whole = wide.shape[1] > 1 and bool(np.isfinite(wide.to_numpy(dtype=np.float64)).all())

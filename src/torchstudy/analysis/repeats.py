@@ -17,7 +17,6 @@ import pandas as pd
 from torchstudy.analysis.intervals import ROUNDING, Interval, on_ratios, t_interval
 from torchstudy.analysis.itemwise import item_scores
 from torchstudy.analysis.statistics import (
-    COUNTED,
     Difference,
     are_close,
     confirmed,
@@ -29,7 +28,6 @@ from torchstudy.analysis.statistics import (
 )
 from torchstudy.analysis.tables import Results, numbers, read_predictions
 from torchstudy.analysis.widths import Array, Part, half_width, quantile
-from torchstudy.records import COUNTS
 from torchstudy.repeats import repeat_name
 
 SEARCHES_AND_ITEMS = "searches and test items"
@@ -79,7 +77,7 @@ def search_scores(results: Results) -> pd.DataFrame:
                 "searches": len(scores),
                 "seeds": int(found["seeds"].sum()),
                 "items": 0 if own is None else own.shape[1],
-                "basis": _basis(results, has_items=own is not None),
+                "basis": SEARCHES_ONLY if own is None else SEARCHES_AND_ITEMS,
                 "scores": tuple(scores.tolist()),
                 "repeats": tuple(int(repeat) for repeat in found.index),
             }
@@ -137,15 +135,9 @@ def _contrast(
         p=p,
         seeds=(int(one["seeds"].sum()), int(two["seeds"].sum())),
         items=apart.shape[1] if has_items else 0,
-        basis=_basis(results, has_items=has_items),
+        basis=SEARCHES_AND_ITEMS if has_items else SEARCHES_ONLY,
         searches=len(shared),
     )
-
-
-def _basis(results: Results, *, has_items: bool) -> str:
-    if results.objective.metric in COUNTS:
-        return COUNTED
-    return SEARCHES_AND_ITEMS if has_items else SEARCHES_ONLY
 
 
 def difference_interval(apart: Array) -> tuple[Interval, float]:

@@ -20,6 +20,7 @@ MOST_CLASSES = 20  # whole numbers with more distinct values than this are quant
 MOSTLY_NUMBERS = 0.8  # of a column of text: the rest are typing errors
 LONGEST_CATEGORY = 200  # characters; prose is no category, and would fill the memory
 LARGEST = float(np.finfo(np.float32).max)  # networks compute in 32 bits
+TOO_COARSE = 1e-3  # of the spread of a target: more rounding than that shows in scores
 MOST_PROBLEMS = 20  # in one message
 SHOWN = 3  # rows named in a message
 PLAIN = {
@@ -200,9 +201,21 @@ def _quantity_problems(target: "pd.Series[Any]", where: str, *, log_target: bool
         yield f"{where} is to be a number, but {rows_with(target, np.isnan(values))}"
     elif (endless := np.abs(values) > LARGEST).any():
         yield f"{where} is infinite or too large: {rows_with(target, endless)}"
+    elif not log_target and not (gap := coarseness(values)) <= TOO_COARSE:
+        yield (
+            f"{where} has values so large for how little they differ that networks, which compute "
+            f"in 32 bits, would round them by up to {gap:.2g} of their spread; take a constant "
+            f"off them, as {np.median(values):.4g}"
+        )
     elif log_target and (values <= 0).any():
         wrong = rows_with(target, values <= 0)
         yield f"{where} has no logarithm: {wrong}; correct them, or leave log_target out"
+
+
+def coarseness(values: NDArray[np.float64]) -> float:
+    """How much 32 bits round the largest of some values, as a share of their spread."""
+    largest = np.float32(np.abs(values).max())
+    return float(np.spacing(largest)) / 2 / float(values.std())
 
 
 def _more(count: int) -> str:

@@ -101,8 +101,10 @@ def column_notes(rows: Rows, encoding: Encoding) -> Iterator[str]:
             entries = "missing entry counts" if missing == 1 else "missing entries count"
             yield f"column {name!r}: {missing} {entries} as unknown"
         if unseen := int((known == 0).sum()) - missing:
-            values = "entry does" if unseen == 1 else "entries do"
-            yield f"column {name!r}: {unseen} {values} not occur in training and count as unknown"
+            values, count = ("entry does", "counts") if unseen == 1 else ("entries do", "count")
+            yield (
+                f"column {name!r}: {unseen} {values} not occur in training and {count} as unknown"
+            )
 
 
 def _column_problems(table: "pd.DataFrame", data: DataSpec) -> Iterator[str]:

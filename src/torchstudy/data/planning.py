@@ -128,7 +128,8 @@ def _small_splits(
             given = getattr(images, name)
             asked = f" (asked for {given:g})" if isinstance(given, float) else ""
             needed = f"{len(classes)} classes need" if classes else "a measure of it needs"
-            yield f"data: {name} gets {size} {noun}{asked}, but {needed} at least {need}"
+            what = noun.removesuffix("s") if size == 1 else noun
+            yield f"data: {name} gets {size} {what}{asked}, but {needed} at least {need}"
 
 
 def listed(

@@ -39,6 +39,7 @@ def within(story: Story) -> Iterator[str]:
     if not bounds:
         return
     wanted = joined([bound_words(bound) for bound in bounds])
+    where = "" if story.searches.empty else " in the first search"
     for family in story.results.families:
         is_own = story.trials["family"].eq(family) & story.trials["status"].eq(Status.COMPLETED)
         own = story.trials[is_own.fillna(False).astype(bool)]
@@ -48,11 +49,11 @@ def within(story: Story) -> Iterator[str]:
         met, total = int((missed == 0).sum()), counted(len(own), "completed trial")
         if met:
             have = "has" if met == 1 else "have"
-            yield f"{met} of {total} of {called(family)} {have} a {wanted}."
+            yield f"{met} of {total} of {called(family)}{where} {have} a {wanted}."
         else:
             nearest = own.iloc[int(missed.to_numpy().argmin())]
             yield (
-                f"None of {total} of {called(family)} has a {wanted}; the nearest is trial "
+                f"None of {total} of {called(family)}{where} has a {wanted}; the nearest is trial "
                 f"{nearest['trial']} with {_values(nearest, bounds)}."
             )
         yield from on_test(story.results, family)

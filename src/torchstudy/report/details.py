@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from torchstudy.analysis.tables import CONFIG
-from torchstudy.records import Status
+from torchstudy.records import COUNTS, Status
 from torchstudy.report import figures, sentences
 from torchstudy.report.axes import scale_of
 from torchstudy.report.bounds import bound_words, limit_words
@@ -100,7 +100,8 @@ def method(story: Story) -> Content:
         "facts": facts,
         "spaces": spaces,
         "notes": notes,
-        "has_items": story.metric.is_accuracy,
+        "is_counted": story.metric.name in COUNTS,
+        "has_items": bool(story.scores["items"].gt(0).any()),
         "noun": story.noun,
     }
     return Content(context=context)
@@ -111,7 +112,7 @@ def _trial_data(story: Story) -> dict[str, Any]:
     columns = [
         ("trial", "Trial", "number"),
         ("family", "Family", "family"),
-        ("value", story.metric.title("best"), "percent" if story.metric.is_accuracy else "number"),
+        ("value", story.metric.title("best"), _kind_of(story)),
         ("status", "Status", "status"),
         ("epochs", "Epochs", "number"),
         ("seconds", "Time", "seconds"),
@@ -139,11 +140,18 @@ def _trial_data(story: Story) -> dict[str, Any]:
         ],
         "parallel": parallel_plots(story, [key for key, _, _ in columns]),
         "metric": story.metric.words,
-        "metric_words": capital(story.metric.on("validation")),
+        "curve_words": capital(metric_of(story.learned).on("validation")),
         "words": {str(status): status_words(status) for status in Status},
         "origins": ORIGINS,
         "maximize": story.objective.direction == "maximize",
     }
+
+
+def _kind_of(story: Story) -> str:
+    """How the objective is written in the table."""
+    if story.metric.is_accuracy:
+        return "percent"
+    return "integer" if story.metric.name == "parameters" else "number"
 
 
 def _cells(column: "pd.Series[Any]") -> list[Any]:

@@ -132,10 +132,12 @@ def _truth(story: Story, family: str) -> Made:
     r2, mae = Metric(name="r2"), Metric(name="mae")
     asked = Quantity.of(story.results.summary)
     means = f" (means over {counted(found.seeds, 'fresh seed')})" if found.seeds > 1 else ""
+    explained = f"{r2.words} is {r2.score(close.r2)} and the" if close.r2 == close.r2 else "The"
+    same = f"; to give all the same mean has {r2.words} 0" if close.r2 == close.r2 else ""
     about = [
-        f"{r2.words} is {r2.score(close.r2)} and the {mae.words} of {called(asked.target)} is "
-        f"{mae.score(close.mae)} on {counted(found.items, f'{found.split} {story.noun}')}{means}.",
-        f"On the dashed line a prediction is right; to give all the same mean has {r2.words} 0."
+        f"{explained} {mae.words} of {called(asked.target)} is {mae.score(close.mae)} on "
+        f"{counted(found.items, f'{found.split} {story.noun}')}{means}.",
+        f"On the dashed line a prediction is right{same}."
         + (" The marks are those of one seed." if found.seeds > 1 else ""),
     ]
     factor = float(asked.meant(np.array(close.median)))

@@ -12,7 +12,7 @@ from torchstudy.report.axes import label, line_axis, row_label
 from torchstudy.report.figures import ROW, blank, interval_mark, rows_axis, score_label
 from torchstudy.report.formats import ABSENT, Metric, called, capital, counted, duration, joined
 from torchstudy.report.looks import Look
-from torchstudy.report.sentences import Verdict, lead, scored
+from torchstudy.report.sentences import Verdict, is_level, lead, scored
 from torchstudy.report.story import Story
 
 FEW = 5  # searches of which it is said that they are few
@@ -108,6 +108,8 @@ def _contest(story: Story) -> Verdict:
         title = f"{names} are not separable over {_searches(tied[0].searches)}"
         ahead = f"is ahead of {called(tied[0].b)} by {lead(tied[0], metric)}"
         first = f"{own} and {ahead}: another few searches could say otherwise."
+        if is_level(tied[0], metric):
+            first = f"{own}, and so has {called(tied[0].b)}."
         others = [contrast for contrast in found if contrast.is_separable]
     else:
         over = f"over {_searches(found[0].searches)}"

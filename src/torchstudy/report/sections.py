@@ -103,7 +103,8 @@ def _score_tile(story: Story) -> dict[str, str]:
     if story.best.empty:
         return {"label": label, "value": ABSENT, "note": "no trial has completed"}
     row = story.best.iloc[0]
-    note = f"{called(row['family'])}, trial {row['trial']}; optimistic"
+    note = f"{called(row['family'])}, trial {row['trial']}"
+    note += "" if story.metric.name in COUNTS else "; optimistic"
     return {"label": label, "value": story.metric.score(row["value"]), "note": note}
 
 

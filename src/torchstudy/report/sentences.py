@@ -6,7 +6,7 @@ from typing import Any
 
 from torchstudy.analysis.optimism import likely_optimism
 from torchstudy.analysis.statistics import COUNTED, ITEMS_ONLY, SEEDS_ONLY, Difference
-from torchstudy.records import Status
+from torchstudy.records import COUNTS, Status
 from torchstudy.report.formats import (
     Metric,
     called,
@@ -90,8 +90,14 @@ def lead(difference: Difference, metric: Metric) -> str:
     adjusted = difference.adjusted_p
     p = difference.p if adjusted != adjusted else adjusted
     bounds = f"{metric.bound(difference.low)} to {metric.bound(difference.high)}"
+    alone = " for other test items alone" if difference.basis == ITEMS_ONLY else ""
     tested = f", {p_value(p)}" if p == p else ""
-    return f"{size} (95% interval {bounds}{tested})"
+    return f"{size} (95% interval {bounds}{alone}{tested})"
+
+
+def is_level(difference: Difference, metric: Metric) -> bool:
+    """Whether nothing is left of a difference once it is written."""
+    return metric.difference(abs(difference.difference)) == metric.difference(0.0)
 
 
 def basis(difference: Difference, num_compared: int, noun: str) -> str:
@@ -107,7 +113,7 @@ def basis(difference: Difference, num_compared: int, noun: str) -> str:
         text = f"Measured over {seeds} on the same {counted(difference.items, f'test {noun}')}"
     if difference.basis == ITEMS_ONLY:
         text += "; with one seed the spread between seeds is unknown, so neither is called better"
-    if num_compared > 1:
+    if num_compared > 1 and difference.p == difference.p:
         text += f"; p is Holm-corrected for {num_compared} comparisons"
     return f"{text}."
 
@@ -277,12 +283,14 @@ def _search_only(story: Story) -> Verdict:
         is_alone = len(story.results.families) == 1
         what = "'s best in the search" if is_alone else " leads the search"
         title = f"{called(top['family'])}{what}: {value}"
+    unsure = UNCONFIRMED if len(story.results.families) == 1 else UNSURE
+    if story.metric.name in COUNTS:
+        return Verdict(title=title, sentences=(unsure,))
     items = story.split_size("valid")
     optimistic = (
         f"This is the best validation value of {counted(n, 'trial')} on the same "
         f"{counted(items, story.noun)}, so it is optimistic{_luck(story, items)}."
     )
-    unsure = UNCONFIRMED if len(story.results.families) == 1 else UNSURE
     return Verdict(title=title, sentences=(optimistic, unsure))
 
 
@@ -311,11 +319,12 @@ def _contest(story: Story) -> Verdict:
         title = f"{names} are not separable"
         own = f"{called(top['family'])} has {scored(metric, top['mean'], 'test')}"
         other = called(tied[0].b)
-        if metric.difference(abs(tied[0].difference)) == metric.difference(0.0):
+        if is_level(tied[0], metric):
             first = f"{own}, and so has {other}."
         else:
             ahead = f"is ahead of {other} by {lead(tied[0], metric)}"
-            first = f"{own} and {ahead}: noise alone could do that."
+            cause = "other seeds" if tied[0].basis == ITEMS_ONLY else "noise alone"
+            first = f"{own} and {ahead}: {cause} could do that."
         others = [difference for difference in story.differences if difference.is_separable]
     else:
         title = f"{called(top['family'])} wins: {scored(metric, top['mean'], 'test')}"

@@ -67,7 +67,7 @@ function trialDrawer(table, page) {
     }
     const isThinned = own.epochs !== null && own.epochs.length < own.epochs.at(-1);
     const other = best === null || best === row ? "" : ` Dashed: ${named(best)}, the family's best.`;
-    about.textContent = `${page.visible(table.metric_words)} after each epoch${isThinned ? " (an even sample of them)" : ""}.${other}`;
+    about.textContent = `${page.visible(table.curve_words)} after each epoch${isThinned ? " (an even sample of them)" : ""}.${other}`;
     const trace = (of, isOwn) => {
       const { epochs, values } = curves.rows[of];
       const x = epochs ?? values.map((_, index) => index + 1);
