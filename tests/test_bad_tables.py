@@ -51,6 +51,22 @@ def two_columns(first: str, second: str) -> pd.DataFrame:
             r"would round them by up to .* of their spread; take a constant off them, as 1\.7e\+09",
         ),
         (
+            from_frame(homes().assign(price=1e30 * (1 + 1e-5 * np.arange(60))), log_target=True),
+            r"logarithms so large for .* their spread; divide them by a constant, as 1e\+30",
+        ),
+        (
+            from_frame(homes().assign(price=1e-42 * np.arange(60))),
+            r"values too small for networks, .* the largest is 5.9e-41; multiply them by a const",
+        ),
+        (
+            from_frame(homes().assign(price=1e-300 * np.arange(60))),
+            r"values too small for networks, .* the largest is 5.9e-299; multiply them",
+        ),
+        (
+            from_frame(homes().assign(price=["1", "1.0"] * 30), task="regression"),
+            r"target 'price' .* has one value only, 1; there is nothing to learn",
+        ),
+        (
             from_frame(broken("price", 4, -3.0), log_target=True),
             "has no logarithm: row 5 has '-3.0'; correct them, or leave log_target out",
         ),

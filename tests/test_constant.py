@@ -64,6 +64,15 @@ def test_a_score_that_is_the_constants_but_for_rounding_is_no_better() -> None:
     assert not constant.is_beaten_by(0.8 + 1 / 75, -1)
 
 
+def test_what_is_counted_from_one_is_rounded_like_one() -> None:
+    """The r2 of the mean itself may come out as 2e-16, and so may that of a network."""
+    explained = Constant(answer=0.5, score=0.0, items=25, is_below_one=True)
+    assert not explained.is_beaten_by(3e-16, 1)
+    assert explained.is_beaten_by(1e-6, 1)
+    error = Constant(answer=0.5, score=3e-16, items=25)
+    assert error.is_beaten_by(1e-16, -1)
+
+
 def test_a_family_is_set_against_the_constant_on_the_same_items(results: Results) -> None:
     """How far right answers are ahead of the constant's, item by item: against its definition."""
     constant = best_constant(results, "test")
@@ -74,10 +83,10 @@ def test_a_family_is_set_against_the_constant_on_the_same_items(results: Results
     is_it = own.drop_duplicates("item").set_index("item")["target"].eq(constant.answer)
     apart = right - is_it[right.columns].astype(float)
     wanted = mean_interval(apart.to_numpy(dtype=float)).low
-    assert least_lead(results, "CNN", "test", constant) == pytest.approx(wanted)
+    assert least_lead(results, "CNN", "test", constant, np.nan) == pytest.approx(wanted)
     assert wanted > 0.7
     bare = replace(results, predictions={})
-    assert np.isnan(least_lead(bare, "CNN", "test", constant))
+    assert np.isnan(least_lead(bare, "CNN", "test", constant, np.nan))
 
 
 def test_a_study_without_predictions_knows_no_constant(results: Results) -> None:

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from tests.command import optimize, write_study
@@ -17,6 +19,7 @@ from torchstudy.execution import refit
 from torchstudy.exporting import export_and_show, export_model
 from torchstudy.families.base import Family
 from torchstudy.families.linear import LinearModel
+from torchstudy.modelcards import facts_of
 from torchstudy.models import formats
 from torchstudy.models.saved import load_model
 from torchstudy.records import Epoch
@@ -83,6 +86,28 @@ def test_the_card_states_score_origin_data_and_limits(two: Results, tmp_path: Pa
     config = json.loads((found.folder / "config.json").read_text())["config"]
     for name in config:
         assert f"| {name.replace('_', chr(92) + '_')} | " in text
+
+
+@pytest.mark.parametrize(("split", "spoken"), [("test", "test"), ("valid", "validation")])
+def test_a_card_says_where_a_constant_answer_is_no_worse(
+    split: str, spoken: str, two: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With items that are all of one class; the model was confirmed, or it was not."""
+    own = pd.DataFrame({"split": split, "seed": 1, "item": range(27), "target": "flat"})
+    own = own.astype({"split": "string", "seed": "Int64", "target": "string"})
+    confirmation = two.confirmation if split == "test" else two.confirmation.head(0)
+    alike = replace(two, predictions={"Linear": own}, confirmation=confirmation)
+    monkeypatch.setattr(
+        exporting, "facts_of", lambda saved, origin: facts_of(saved, replace(origin, results=alike))
+    )
+    study = linear_study(families=[Linear, LinearModel])
+    found = export_model(study, tmp_path / "out", family="Linear", reports=reports_of(two))
+    text = " ".join(card_in(found.folder).split())
+    said = "On the 27 {0} items, always answering the most frequent class, flat, has 100.0% {0} "
+    assert f"{said.format(spoken)}accuracy; Linear has " in text
+    monkeypatch.undo()
+    again = export_model(study, tmp_path / "again", family="Linear", reports=reports_of(two))
+    assert "always answering" not in card_in(again.folder)
 
 
 def test_the_family_with_the_best_confirmed_score_is_exported(two: Results, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import ttest_1samp
 from tests.report_kinds import write_kind
 
 from torchstudy.analysis.itemwise import item_scores
@@ -184,9 +185,41 @@ def test_with_one_seed_each_nobody_is_called_better(bare: Results) -> None:
     assert found.low > 0
     assert np.isnan(found.p)
     assert not found.is_separable
-    said = basis(found, 1, "item")
+    said = basis(found, "item")
     assert said.endswith(
-        "with one seed the spread between seeds is unknown, so neither is called better."
+        "; one seed does not tell how seeds differ, so no difference is called real."
+    )
+
+
+def test_a_family_with_one_seed_is_compared_over_the_items_alone(bare: Results) -> None:
+    """What the three seeds of the other add is left out, as the sentence says."""
+    results = answering(bare, "mae")
+    table = results.confirmation
+    is_more = table["family"].eq("MLP") & table.duplicated(["family", "trial"])
+    story = Story(replace(results, confirmation=table[~is_more]))
+    found = {pair.b: pair for pair in story.differences}["LinearModel"]
+    assert (found.a, found.basis, found.seeds) == ("MLP", ITEMS_ONLY, (1, 3))
+    one, two = (answers_on_test(story.results, name) for name in ("MLP", "LinearModel"))
+    assert one is not None
+    assert two is not None
+    apart = (two.mean(axis=0) - one.mean(axis=0)).to_numpy()
+    known = ttest_1samp(apart, 0).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((known.low, known.high), rel=1e-9)
+    assert not found.is_separable
+    assert "no difference is called real" in basis(found, "item")
+    assert "Holm" not in basis(found, "item")
+
+
+def test_p_is_corrected_for_the_pairs_whose_p_is_known(bare: Results) -> None:
+    """Of three pairs of families two are with the one that has a single seed."""
+    results = answering(bare, "mae")
+    table = results.confirmation
+    is_more = table["family"].eq("LinearModel") & table.duplicated(["family", "trial"])
+    story = Story(replace(results, confirmation=table[~is_more]))
+    assert {pair.num_compared for pair in story.differences} == {1}
+    assert {pair.num_compared for pair in Story(results).differences} == {3}
+    assert basis(Story(results).differences[0], "item").endswith(
+        "Holm-corrected for 3 comparisons."
     )
 
 
@@ -206,18 +239,26 @@ def test_a_difference_of_shares_is_not_more_than_all_of_them(bare: Results) -> N
 def test_a_hair_above_the_constant_is_not_clearly_better_without_confirmation(
     bare: Results,
 ) -> None:
+    own = answers(0, [7], 1.5)
+    found = score(own, 7, "r2")
+    assert 0 < found < 0.1
+    said = headline(Story(_unconfirmed(bare, own, found))).sentences[-1]
+    assert said.startswith("On the 60 validation items, always answering their mean")
+    assert said.endswith(f"has {found:.3f}, which is not clearly better.")
+    others = _unconfirmed(bare, own, found + 0.01)  # the answers are of another training
+    assert "always answering" not in " ".join(headline(Story(others)).sentences)
+
+
+def _unconfirmed(bare: Results, own: pd.DataFrame, value: float) -> Results:
+    """A study without fresh seeds whose families all have a score and answers on valid."""
     results = answering(bare, "r2")
-    own = answers(0, [7], 1.45)
     own = own.assign(split=own["split"].replace("test", "valid"))
-    valid = replace(
+    return replace(
         results,
         confirmation=results.confirmation.head(0),
-        trials=results.trials.assign(best_valid_r2=0.05),
+        trials=results.trials.assign(best_valid_r2=value),
         predictions=dict.fromkeys(OFFSETS, own),
     )
-    said = headline(Story(valid)).sentences[-1]
-    assert said.startswith("On the 60 validation items, always answering their mean")
-    assert said.endswith("has 0.050, which is not clearly better.")
 
 
 @pytest.mark.parametrize(

@@ -543,7 +543,7 @@ def test_values_without_a_completed_trial_are_no_winner(tmp_path: Path) -> None:
 def test_one_seed_each_is_compared_over_items_or_not_at_all(results: Results) -> None:
     first = results.confirmation.drop_duplicates(["family", "trial"])
     single = replace(results, confirmation=first)
-    assert "the spread between seeds is unknown" in _said(single)
+    assert "one seed does not tell how seeds differ" in _said(single)
     bare = replace(single, predictions={})
     assert "(one fresh seed each, so no interval)" in _said(bare)
     text = Reader(render(bare)).text

@@ -9,6 +9,8 @@ import pytest
 from scipy.stats import norm, ttest_1samp
 from tests.pages import drawn
 from tests.report_data import Made, write_study
+from tests.report_kinds import write_kind
+from tests.test_itemwise import OFFSETS, answering, answers
 
 from torchstudy.analysis.repeats import (
     SEARCHES_AND_ITEMS,
@@ -23,9 +25,11 @@ from torchstudy.analysis.statistics import holm
 from torchstudy.analysis.tables import Results, frame, read_results, write_table
 from torchstudy.repeats import repeat_name, repeat_of
 from torchstudy.report import repeats as report
+from torchstudy.report.bounds import within
+from torchstudy.report.caveats import NOTHING_LEARNED, headline
 from torchstudy.report.page import render
 from torchstudy.report.story import Story
-from torchstudy.schemas import REPEAT_COLUMNS
+from torchstudy.schemas import PREDICTION_COLUMNS, REPEAT_COLUMNS
 
 STUDIES = 800
 NOISE = 0.7
@@ -262,6 +266,64 @@ def test_what_is_counted_differs_between_searches_and_has_an_interval_over_them(
     level = story.searches["mean"].iloc[:2]
     assert level.nunique() == 1  # Transfer and AutoencoderProbe: the same in every search
     assert " parameters, and so has " in said
+
+
+@pytest.fixture(scope="module")
+def predicted(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Three searches of families that predict numbers, the further ones a little worse."""
+    folder = tmp_path_factory.mktemp("predicted")
+    results = answering(read_results(write_kind(folder, "regression")), "mae")
+    rows = []
+    for repeat in (1, 2, 3):
+        for place, (family, offset) in enumerate(OFFSETS.items()):
+            own = results.predictions[family]
+            if repeat > 1:
+                own = answers(place, [31, 32, 33], offset + 0.02 * repeat)
+                evidence = folder / "repeats" / str(repeat) / "evidence" / family
+                whole = frame(own.to_dict("records"), PREDICTION_COLUMNS)
+                write_table(whole, evidence / "predictions")
+            test = own[own["split"] == "test"]
+            error = (test["predicted_value"] - test["target_value"]).abs().mean()
+            rows.append(
+                {"study": results.folder.name, "repeat": repeat, "family": family, "trials": 8}
+                | {"seeds": 3, "seconds": 10.0, "test_mae": float(error)}
+            )
+    return replace(results, repeats=frame(rows, REPEAT_COLUMNS))
+
+
+def test_errors_of_numbers_have_skewed_intervals_over_searches_and_items(
+    predicted: Results,
+) -> None:
+    table = search_scores(predicted)
+    assert list(table["family"]) == ["MLP", "MultiInput", "LinearModel"]
+    assert set(table["basis"]) == {SEARCHES_AND_ITEMS}
+    for row in table.to_dict("records"):
+        mean, low, high = row["mean"], row["low"], row["high"]
+        assert 0 < low < mean < high
+        assert high / mean == pytest.approx(mean / low)  # as far on the scale of a logarithm
+    found = {pair.b: pair for pair in between_searches(predicted)}
+    assert found["LinearModel"].is_separable
+    assert found["LinearModel"].low > 0  # a smaller error is ahead
+    assert not found["MultiInput"].is_separable
+
+
+def test_a_headline_over_searches_is_not_set_against_the_trials_of_one(results: Results) -> None:
+    bound = {"metric": "accuracy", "direction": "maximize", "value": 0.9999}
+    story = Story(replace(results, summary=results.summary | {"bounds": [bound]}))
+    assert headline(story).title == report.verdict(story).title
+    said = [*within(story)]
+    assert any("of CNN in the first search has a validation accuracy" in each for each in said)
+
+
+def test_over_searches_too_what_is_no_better_than_a_constant_has_learned_nothing(
+    results: Results,
+) -> None:
+    same = {name: table.assign(target="7") for name, table in results.predictions.items()}
+    found = headline(Story(replace(results, predictions=same)))
+    assert found.title == NOTHING_LEARNED
+    score = search_scores(results)["mean"].iloc[0]
+    assert found.sentences[0].endswith(f"100.0% test accuracy; CNN has {100 * score:.1f}%.")
+    assert found.sentences[1].startswith("Leaving that aside: CNN wins over 3 searches")
 
 
 def test_a_family_that_was_confirmed_once_is_named_and_unequal_searches_are(

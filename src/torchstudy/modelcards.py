@@ -71,6 +71,8 @@ def _score(origin: Origin, has_epochs: bool) -> Iterator[str]:
     ]
     if own.empty:
         yield _searched(metric, origin, has_epochs)
+        found = training.valid(results.objective)
+        scored = Scored(family=training.key.family, split="valid", score=found)
     else:
         row = own.iloc[0].to_dict()
         yield _confirmed(metric, row, summary=results.summary)
@@ -83,8 +85,8 @@ def _score(origin: Origin, has_epochs: bool) -> Iterator[str]:
         worst = float(row["low" if results.objective.sign > 0 else "high"])
         mean = float(row["mean"])
         scored = Scored(family=training.key.family, split="test", score=mean, worst=worst)
-        if beside := beside_constant(results, scored, "item"):
-            yield beside.said
+    if beside := beside_constant(results, scored, "item"):
+        yield beside.said
     if origin.refit is not None:
         splits = results.summary["data"]["splits"]
         if own.empty:

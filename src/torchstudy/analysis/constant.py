@@ -7,8 +7,9 @@ import pandas as pd
 
 from torchstudy.analysis.intervals import ROUNDING, mean_interval
 from torchstudy.analysis.itemwise import OF_NUMBERS, item_scores
-from torchstudy.analysis.statistics import answers_on_test
+from torchstudy.analysis.statistics import answers_on_test, are_close
 from torchstudy.analysis.tables import Results
+from torchstudy.records import AT_MOST_ONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,10 +19,15 @@ class Constant:
     answer: str | float
     score: float  # the objective that it has
     items: int
+    is_below_one: bool = False
 
     def is_beaten_by(self, score: float, sign: int) -> bool:
-        """Whether a score, of which more is better times `sign`, is better but for rounding."""
-        return sign * (score - self.score) > ROUNDING * max(abs(score), abs(self.score))
+        """Whether a score, of which more is better times `sign`, is better but for rounding.
+
+        What is counted from 1, as r2, is a difference to 1, and rounded like that.
+        """
+        size = max(abs(score), abs(self.score), 1.0 if self.is_below_one else 0.0)
+        return sign * (score - self.score) > ROUNDING * size
 
 
 def best_constant(results: Results, split: str) -> Constant | None:
@@ -42,21 +48,31 @@ def best_constant(results: Results, split: str) -> Constant | None:
     return None
 
 
-def least_lead(results: Results, family: str, split: str, constant: Constant) -> float:
+def least_lead(
+    results: Results, family: str, split: str, constant: Constant, score: float
+) -> float:
     """The lower end of a 95% interval for how far a family is ahead of a constant answer.
 
-    Over the same items; on test over the seeds, too, elsewhere for the one training that answered.
-    NaN where the family's answers to single items are not known.
+    Over the same items; on test over the seeds, too, elsewhere for the one training that has this
+    score. NaN where the answers that the score is of are not known.
     """
     if split == "test":
         own = answers_on_test(results, family)
     else:
-        own = item_scores(results, results.predictions.get(family), split)
+        own = _answers_of(results, family, split, score)
     always = _always(results, family, split, constant)
     if own is None or always is None or set(own) != set(always.columns):
         return float("nan")
     apart = own.to_numpy(dtype=np.float64) - always[own.columns].to_numpy(dtype=np.float64)
     return mean_interval(results.objective.sign * apart).low
+
+
+def _answers_of(results: Results, family: str, split: str, score: float) -> pd.DataFrame | None:
+    own = item_scores(results, results.predictions.get(family), split)
+    if own is None:
+        return None
+    means = own.mean(axis=1)
+    return own if are_close(means, pd.Series(score, index=means.index)) else None
 
 
 def _always(results: Results, family: str, split: str, constant: Constant) -> pd.DataFrame | None:
@@ -78,7 +94,7 @@ def _constant(results: Results, own: pd.DataFrame) -> Constant | None:
         names, counts = np.unique(own["target"].to_numpy(dtype=object), return_counts=True)
         top = int(counts.argmax())
         share = float(counts[top] / len(own))
-        return Constant(answer=str(names[top]), score=share, items=len(own))
+        return Constant(answer=str(names[top]), score=share, items=len(own), is_below_one=True)
     if "target_value" not in own or metric not in OF_NUMBERS:
         return None
     values = own["target_value"].to_numpy(dtype=np.float64)
@@ -87,4 +103,9 @@ def _constant(results: Results, own: pd.DataFrame) -> Constant | None:
     scores = item_scores(results, own.assign(predicted_value=answer, seed=0), split)
     if scores is None:
         return None
-    return Constant(answer=answer, score=float(scores.iloc[0].mean()), items=len(own))
+    return Constant(
+        answer=answer,
+        score=float(scores.iloc[0].mean()),
+        items=len(own),
+        is_below_one=metric in AT_MOST_ONE,
+    )

@@ -97,14 +97,15 @@ def paired_interval(one: Array, two: Array) -> tuple[Interval, float]:
     """The difference of two (seeds, items) arrays over the same items, with 95% interval and p.
 
     Over the item-wise differences of the means over seeds, and what the seeds of both add to their
-    variance (`crossed_width`). Where one has a single seed, what seeds add is not known: the
-    interval is then for other items alone, and p is NaN.
+    variance (`crossed_width`). Where either has a single seed, what seeds add is not known: the
+    interval is then for other items alone, and p is NaN unless all items are level.
     """
     apart = one.mean(axis=0) - two.mean(axis=0)
     items = _variance(apart) / len(apart), len(apart) - 1.0
-    seeds = [between_seeds(given) for given in (one, two) if len(given) > 1]
+    is_known = min(len(one), len(two)) > 1
+    seeds = [between_seeds(one), between_seeds(two)] if is_known else []
     interval, p = _interval(float(apart.mean()), lambda p: crossed_width(items, seeds, p)[1])
-    is_told = len(seeds) == 2 or not apart.any()
+    is_told = is_known or not apart.any()
     return interval, p if is_told else math.nan
 
 

@@ -8,7 +8,7 @@ added from the scatter between items.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -22,7 +22,7 @@ from torchstudy.analysis.statistics import (
     confirmed,
     farthest,
     highest,
-    holm,
+    holm_corrected,
     lowest,
     perfect,
 )
@@ -102,9 +102,7 @@ def between_searches(results: Results) -> list[Contrast]:
     """
     families, answers = list(search_scores(results)["family"]), _answers(results)
     pairs = [_contrast(results, a, b, answers) for a, b in combinations(families, 2)]
-    found = [pair for pair in pairs if pair is not None]
-    adjusted = holm([pair.p for pair in found])
-    corrected = [replace(pair, adjusted_p=p) for pair, p in zip(found, adjusted, strict=True)]
+    corrected = holm_corrected([pair for pair in pairs if pair is not None])
     return [pair for pair in corrected if pair.a == families[0]]
 
 

@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,8 @@ class Difference:
     seeds: tuple[int, int]
     items: int  # test items that both predicted; 0 when only seeds were compared
     basis: str
-    adjusted_p: float = math.nan  # Holm, over all pairs of families
+    adjusted_p: float = math.nan  # Holm, over all pairs of families whose p is known
+    num_compared: int = 1  # those pairs
 
     @property
     def is_separable(self) -> bool:
@@ -51,6 +53,9 @@ class Difference:
         """
         p = self.p if math.isnan(self.adjusted_p) else self.adjusted_p
         return p < 1 - LEVEL
+
+
+Compared = TypeVar("Compared", bound=Difference)
 
 
 def family_scores(results: Results) -> pd.DataFrame:
@@ -153,12 +158,17 @@ def against_best(results: Results) -> list[Difference]:
     Holm (1979, Scandinavian Journal of Statistics 6, 65-70).
     """
     pairs = list(itertools.combinations(family_scores(results)["family"], 2))
-    found = [compare(results, a, b) for a, b in pairs]
+    corrected = holm_corrected([compare(results, a, b) for a, b in pairs])
+    return [difference for difference in corrected if difference.a == pairs[0][0]]
+
+
+def holm_corrected(found: list[Compared]) -> list[Compared]:
+    """The differences with their adjusted p."""
     adjusted = holm([difference.p for difference in found])
+    known = sum(not math.isnan(difference.p) for difference in found)
     return [
-        replace(difference, adjusted_p=p)
+        replace(difference, adjusted_p=p, num_compared=known)
         for difference, p in zip(found, adjusted, strict=True)
-        if difference.a == pairs[0][0]
     ]
 
 

@@ -20,6 +20,7 @@ MOST_CLASSES = 20  # whole numbers with more distinct values than this are quant
 MOSTLY_NUMBERS = 0.8  # of a column of text: the rest are typing errors
 LONGEST_CATEGORY = 200  # characters; prose is no category, and would fill the memory
 LARGEST = float(np.finfo(np.float32).max)  # networks compute in 32 bits
+SMALLEST = float(np.finfo(np.float32).tiny)  # what is nearer to 0 loses digits
 TOO_COARSE = 1e-3  # of the spread of a target: more rounding than that shows in scores
 MOST_PROBLEMS = 20  # in one message
 SHOWN = 3  # rows named in a message
@@ -201,21 +202,40 @@ def _quantity_problems(target: "pd.Series[Any]", where: str, *, log_target: bool
         yield f"{where} is to be a number, but {rows_with(target, np.isnan(values))}"
     elif (endless := np.abs(values) > LARGEST).any():
         yield f"{where} is infinite or too large: {rows_with(target, endless)}"
-    elif not log_target and not (gap := coarseness(values)) <= TOO_COARSE:
-        yield (
-            f"{where} has values so large for how little they differ that networks, which compute "
-            f"in 32 bits, would round them by up to {gap:.2g} of their spread; take a constant "
-            f"off them, as {np.median(values):.4g}"
-        )
     elif log_target and (values <= 0).any():
         wrong = rows_with(target, values <= 0)
         yield f"{where} has no logarithm: {wrong}; correct them, or leave log_target out"
+    else:
+        yield from _precision_problems(values, where, log_target=log_target)
+
+
+def _precision_problems(
+    values: NDArray[np.float64], where: str, *, log_target: bool
+) -> Iterator[str]:
+    """Quantities, finite and with a logarithm if that is wanted, too alike or small for 32 bits."""
+    if not np.ptp(values):
+        yield f"{where} has one value only, {values[0]:.6g}; there is nothing to learn"
+    elif not log_target and np.abs(values).max() < SMALLEST:
+        yield (
+            f"{where} has values too small for networks, which compute in 32 bits: the largest is "
+            f"{np.abs(values).max():.2g}; multiply them by a constant"
+        )
+    elif not (gap := coarseness(np.log(values) if log_target else values)) <= TOO_COARSE:
+        change = "divide them by a constant" if log_target else "take a constant off them"
+        yield (
+            f"{where} has {'logarithms' if log_target else 'values'} so large for how little they "
+            f"differ that networks, which compute in 32 bits, would round them by up to {gap:.2g} "
+            f"of their spread; {change}, as {np.median(values):.4g}"
+        )
 
 
 def coarseness(values: NDArray[np.float64]) -> float:
-    """How much 32 bits round the largest of some values, as a share of their spread."""
-    largest = np.float32(np.abs(values).max())
-    return float(np.spacing(largest)) / 2 / float(values.std())
+    """How much 32 bits round the largest of some values, as a share of their spread.
+
+    Infinite where 64 bits know no spread.
+    """
+    largest, spread = np.float32(np.abs(values).max()), float(values.std())
+    return float(np.spacing(largest)) / 2 / spread if spread else float("inf")
 
 
 def _more(count: int) -> str:

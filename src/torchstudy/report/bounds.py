@@ -25,8 +25,11 @@ def limit_words(cost: str, most: float) -> str:
 
 
 def unmet(story: Story) -> str | None:
-    """What no completed trial of any family has of what the study asks for; else None."""
-    bounds = story.results.bounds
+    """What no completed trial of any family has of what the study asks for; else None.
+
+    None, too, where there are several searches: of the trials of the others nothing is known here.
+    """
+    bounds = story.results.bounds if story.searches.empty else []
     completed = story.trials[story.trials["status"].eq(Status.COMPLETED).fillna(False).astype(bool)]
     if not bounds or completed.empty or bool((shortfalls(completed, bounds) == 0).any()):
         return None

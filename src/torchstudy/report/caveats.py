@@ -8,7 +8,7 @@ import numpy as np
 from torchstudy.analysis.constant import Constant, best_constant, least_lead
 from torchstudy.analysis.tables import Results
 from torchstudy.report.bounds import unmet
-from torchstudy.report.formats import MINUS, called, counted, metric_of, quantity
+from torchstudy.report.formats import called, counted, metric_of, quantity, signed
 from torchstudy.report.predicted import Quantity
 from torchstudy.report.repeats import verdict
 from torchstudy.report.sentences import Verdict, scored
@@ -20,7 +20,8 @@ NOTHING_LEARNED = "No family is better than a constant answer"
 def headline(story: Story) -> Verdict:
     """What the study found, under what that must not be read without."""
     found = verdict(story)
-    if unit := Quantity.of(story.results.summary).of_scores:
+    unit = Quantity.of(story.results.summary).of_scores
+    if unit and not story.best.empty:
         found = replace(found, sentences=(*found.sentences, unit))
     if (best := _best(story)) and (beside := beside_constant(story.results, best, story.noun)):
         if beside.is_better:
@@ -66,7 +67,7 @@ def beside_constant(results: Results, own: Scored, noun: str) -> Beside | None:
     is_better = constant.is_beaten_by(own.score, sign)
     lead = math.nan
     if not own.of_searches:
-        lead = least_lead(results, own.family, own.split, constant)
+        lead = least_lead(results, own.family, own.split, constant, own.score)
     if math.isnan(lead):
         lead = sign * (own.worst - constant.score)
     if is_better and not lead <= 0:
@@ -106,8 +107,8 @@ def _answer(results: Results, constant: Constant) -> str:
     meant = Quantity.of(results.summary)
     mean = "geometric mean" if meant.is_log else "mean"
     what = "median" if results.objective.metric == "mae" else mean
-    shown = quantity(float(meant.meant(np.array(constant.answer)))).replace("-", MINUS)
-    return f"their {what}, {shown}"
+    shown = quantity(float(meant.meant(np.array(constant.answer))))
+    return f"their {what}, {signed(shown)}"
 
 
 def _aside(title: str, found: Verdict, *first: str) -> Verdict:

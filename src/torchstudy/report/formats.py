@@ -156,7 +156,7 @@ class Metric:
         text = quantity(value) if decimals is None else f"{value:,.{decimals}f}"
         if decimals is not None and 0 < abs(value) < 10**-decimals:
             text = f"{value:.1g}"  # rather than 0.00
-        return text.replace("-", MINUS, 1) if text.startswith("-") else text
+        return signed(text)
 
     def _with_unit(self, number: str) -> str:
         return f"{number} {self.unit}" if self.unit else number
@@ -165,6 +165,11 @@ class Metric:
 def metric_of(objective: Objective) -> Metric:
     """How the objective is written."""
     return Metric(name=objective.metric, direction=objective.direction)
+
+
+def signed(number: str) -> str:
+    """The number with a minus sign for its hyphen; an exponent keeps its own: `1e-07`."""
+    return number.replace("-", MINUS, 1) if number.startswith("-") else number
 
 
 def capital(text: str) -> str:

@@ -164,10 +164,8 @@ def _basis(story: Story, contrast: Contrast) -> str:
         text += f", on the same {counted(contrast.items, f'test {story.noun}')}"
     elif not story.metric.is_cost:
         text += f"; the chance in the choice of the test {story.noun}s is left out"
-    compared = len(story.searches)
-    if compared > 2:
-        pairs = compared * (compared - 1) // 2
-        text += f"; p is Holm-corrected for {pairs} pairs of families"
+    if contrast.num_compared > 1:
+        text += f"; p is Holm-corrected for {contrast.num_compared} pairs of families"
     return f"{text}."
 
 

@@ -1,6 +1,5 @@
 """What the tables say, in sentences; every number in them is computed and comes with its n."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +99,7 @@ def is_level(difference: Difference, metric: Metric) -> bool:
     return metric.difference(abs(difference.difference)) == metric.difference(0.0)
 
 
-def basis(difference: Difference, num_compared: int, noun: str) -> str:
+def basis(difference: Difference, noun: str) -> str:
     """How the differences were measured: seeds, images (or what `noun` says), correction."""
     if difference.basis == COUNTED:
         return "This is counted, the same whatever the seed; a longer search may find better ones."
@@ -112,9 +111,9 @@ def basis(difference: Difference, num_compared: int, noun: str) -> str:
     else:
         text = f"Measured over {seeds} on the same {counted(difference.items, f'test {noun}')}"
     if difference.basis == ITEMS_ONLY:
-        text += "; with one seed the spread between seeds is unknown, so neither is called better"
-    if num_compared > 1 and difference.p == difference.p:
-        text += f"; p is Holm-corrected for {num_compared} comparisons"
+        text += "; one seed does not tell how seeds differ, so no difference is called real"
+    if difference.num_compared > 1 and difference.p == difference.p:
+        text += f"; p is Holm-corrected for {difference.num_compared} comparisons"
     return f"{text}."
 
 
@@ -334,8 +333,7 @@ def _contest(story: Story) -> Verdict:
     if others:
         behind = joined([f"{called(found.b)} by {lead(found, metric)}" for found in others])
         sentences.append(f"Clearly behind: {behind}.")
-    num_pairs = math.comb(len(story.scores), 2)
-    sentences.append(basis(second, num_pairs, story.noun))
+    sentences.append(basis(second, story.noun))
     return _with_rest(story, title, sentences)
 
 
