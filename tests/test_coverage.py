@@ -236,3 +236,6 @@ def test_errors_of_numbers_are_covered_and_equal_families_are_seldom_called_diff
     studies = list(squared_errors(np.random.default_rng(44), seeds, items, spread))
     assert lowest <= covered([error_interval(one) for one, _ in studies], 1.0) <= 0.97
     assert np.mean([paired_interval(*both)[1] < 0.05 for both in studies]) <= 0.05
+    sizes = [np.sqrt(one) for one, _ in studies]
+    mean = math.sqrt(2 / math.pi) * math.exp(-0.125 - spread**2 / 2)  # of a normal's size
+    assert 0.93 <= covered([error_interval(one) for one in sizes], mean) <= 0.97
