@@ -1,16 +1,20 @@
 """Validation accuracy against seconds on Fashion-MNIST: who drives the same trainer best?
 
-    python benchmarks/search_real.py [--seeds 0 1 2] [--seconds 240]
+    python benchmarks/search_real.py [--seeds 0 1 2] [--seconds 480]
         [--out benchmarks/search_real.json]
 
 CNNs with their whole default space on 4,000 training and 2,000 validation images, at most 9 epochs
 each, one worker. `auto`, `ax` and `random` are methods of a study. `optuna` is TPE with Hyperband
 (first rung 1 epoch, factor 3) that asks for configurations of the same space, has them trained by
-the same code in one process and prunes after epochs. Every search is a process of its own; seconds
-count from where the search begins, with images decoded and libraries imported before. `area` is the
-mean, over the time that is given, of the best accuracy so far (0.1, that of chance, before the
-first epoch). Methods follow each other for each seed, in an order that changes with the seed. Exits
-with 1 if the mean area of `auto` is not the largest.
+the same code in one process and prunes after epochs.
+
+The four searches of a seed run side by side, each in a session of its own, so that what else the
+machine does slows them alike: one after the other they differ by its pace more than by their own
+doing. On two cores each has half a core, and 480 s are four minutes of work. All begin at the same
+time, when images are decoded and libraries imported everywhere. `area` is the mean, over the time
+that is given, of the best accuracy so far (0.1, that of chance, before the first epoch). `lead` is
+how far the area of `auto` is ahead of another's, paired by seed, with a 95% t interval. Exits with
+1 if the mean area of `auto` is not the largest.
 """
 
 import argparse
@@ -27,6 +31,7 @@ from typing import Any
 
 import pandas as pd
 from machine import facts, spread
+from scipy import stats
 
 METHODS = ("auto", "ax", "random", "optuna")
 EPOCHS = 9
@@ -62,11 +67,18 @@ def searched(method: str, seed: int, seconds: float) -> Trace:
 
     study = declared(method, seed, seconds)
     import_in_workers()
+    wait_for_the_others()
     with tempfile.TemporaryDirectory() as folder:
         began = pd.Timestamp.now(tz="UTC")
         results = run(study, reports=folder, workers=1, quiet=True)
         times = (results.epochs["finished"] - began).dt.total_seconds()
         return list(zip(times.tolist(), results.epochs["valid_accuracy"].tolist(), strict=True))
+
+
+def wait_for_the_others() -> None:
+    """Say that this search can begin, and begin when told."""
+    print("ready", flush=True)
+    sys.stdin.readline()
 
 
 def import_in_workers() -> None:
@@ -106,6 +118,7 @@ def pruned(seed: int, seconds: float) -> Trace:
         direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed), pruner=pruner
     )
     trace: Trace = []
+    wait_for_the_others()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         while time.monotonic() - began < seconds:
@@ -193,7 +206,7 @@ def main() -> None:
     """Search with every method and seed, or once for one of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--seconds", type=float, default=240.0)
+    parser.add_argument("--seconds", type=float, default=480.0)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", nargs=2, metavar=("METHOD", "SEED"), help="one search, as JSON")
     given = parser.parse_args()
@@ -204,23 +217,51 @@ def main() -> None:
         print(json.dumps(judged(trace, given.seconds)))
         return
     rows = []
-    for place, seed in enumerate(given.seeds):
-        for method in METHODS[place % len(METHODS) :] + METHODS[: place % len(METHODS)]:
-            command = [sys.executable, __file__, "--seconds", str(given.seconds)]
-            command += ["--one", method, str(seed)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            row = {"method": method, "seed": seed, **json.loads(done.stdout.splitlines()[-1])}
+    for seed in given.seeds:
+        for row in side_by_side(seed, given.seconds):
             rows.append(row)
             print(json.dumps(row), flush=True)
     areas = {m: [row["area"] for row in rows if row["method"] == m] for m in METHODS}
-    summary = {method: spread(values) for method, values in areas.items()}
-    print(json.dumps(summary, indent=2))
+    means = {method: round(statistics.fmean(values), 4) for method, values in areas.items()}
+    summary = {method: {"mean": means[method], **spread(areas[method])} for method in METHODS}
+    leads = {method: lead(areas["auto"], areas[method]) for method in METHODS if method != "auto"}
+    print(json.dumps({"area": summary, "lead": leads}, indent=2))
     if given.out:
-        result = {"area": summary, "rows": rows, **facts()}
+        result = {"area": summary, "lead": leads, "seconds": given.seconds, "rows": rows, **facts()}
         result["measured"] = datetime.now().date().isoformat()
         given.out.write_text(json.dumps(result, indent=2) + "\n")
-    means = {method: statistics.fmean(values) for method, values in areas.items()}
     sys.exit(max(means, key=lambda method: means[method]) != "auto")
+
+
+def side_by_side(seed: int, seconds: float) -> list[dict[str, Any]]:
+    """The searches of all methods, begun together; a row for each."""
+    started = {}
+    for method in METHODS:
+        command = [sys.executable, __file__, "--seconds", str(seconds), "--one", method, str(seed)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        started[method] = subprocess.Popen(command, text=True, start_new_session=True, **pipes)
+    for process in started.values():
+        while process.stdout.readline().strip() != "ready":
+            if process.poll() is not None:
+                raise SystemExit("a search ended before it began")
+    for process in started.values():
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    rows = []
+    for method, process in started.items():
+        last = process.stdout.read().splitlines()[-1]
+        process.wait()
+        rows.append({"method": method, "seed": seed, **json.loads(last)})
+    return rows
+
+
+def lead(own: list[float], other: list[float]) -> dict[str, float]:
+    """The mean difference over seeds, with a 95% t interval."""
+    apart = [a - b for a, b in zip(own, other, strict=True)]
+    if len(apart) < 2:
+        return {"mean": round(apart[0], 4)}
+    low, high = stats.ttest_1samp(apart, 0).confidence_interval()
+    return {"mean": round(statistics.fmean(apart), 4), "low": round(low, 4), "high": round(high, 4)}
 
 
 if __name__ == "__main__":
