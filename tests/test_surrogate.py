@@ -13,6 +13,7 @@ from scipy.optimize import approx_fprime
 from scipy.stats import norm
 from tests.test_proposer import SPACE, question, waiting
 
+from torchstudy import tune
 from torchstudy.domains import Choice, Float, Int
 from torchstudy.records import Objective
 from torchstudy.search import gaussian
@@ -308,6 +309,14 @@ def test_a_prior_draws_proposals_and_is_forgotten_as_trials_come_in() -> None:
 
     assert proposed(3) < 0.5
     assert proposed(60) > 0.6
+
+
+def test_what_a_user_is_sure_of_can_be_wrong() -> None:
+    """The best lies 40 standard deviations from where it is expected."""
+    space = {"a": Float(0, 1, prior=(0.1, 0.02)), "b": Float(0, 1)}
+    found = tune(lambda c: -((c["a"] - 0.9) ** 2) - (c["b"] - 0.4) ** 2, space, trials=30)
+    assert found["config.a"].head(8).max() < 0.2  # there it looks first
+    assert found["value"].max() > -0.01
 
 
 def test_of_a_thousand_observations_no_more_are_learned_than_there_is_time_for() -> None:
