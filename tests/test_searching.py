@@ -85,6 +85,12 @@ def test_whether_more_epochs_would_help_is_said_of_trainings_long_enough(
     assert expected in room("CNN", 3, values, None, metric, 1)
 
 
+def test_a_last_epoch_that_is_only_as_good_as_an_early_one_improved_nothing() -> None:
+    metric = Metric(name="accuracy", direction="maximize")
+    said = room("CNN", 3, [0.5, 0.9, 0.9, 0.8, 0.9, 0.9], 6, metric, 1)
+    assert "best after epoch 6 of 6, as good as after epoch 2: its last third of epochs did" in said
+
+
 def test_of_equal_epochs_the_recorded_one_was_the_best() -> None:
     metric = Metric(name="accuracy", direction="maximize")
     for best, said in ((4, 4), (3, 3), (1, 3), (None, 3)):

@@ -194,6 +194,7 @@ def room(family: str, trial: int, values: list[float], best: Any, metric: Metric
         return f"{when}."
     gain = max(signed) - max(early)
     if gain <= 0:
+        when += f", as good as after epoch {top[0]}" if epoch > len(early) else ""
         return f"{when}: its last third of epochs did not improve it."
     return f"{when}: its last third of epochs still improved it by {metric.difference(gain)}."
 
