@@ -19,7 +19,7 @@ class Constant:
     answer: str | float
     score: float  # the objective that it has
     items: int
-    is_below_one: bool = False
+    is_below_one: bool = False  # it counts from 1, as r2 does
 
     def is_beaten_by(self, score: float, sign: int) -> bool:
         """Whether a score, of which more is better times `sign`, is better but for rounding.
