@@ -11,7 +11,7 @@ TINY = 1e-15  # a share of 0 or 1 lies infinitely far out
 # Of the density at the centre: what users expect is never taken to be sure. With the tails of a
 # normal distribution a function of three numbers, two of them with prior (0.1, 0.02) and the best
 # at 0.9, was 0.53 from its best after 45 trials; so it is 0.0003 (4 seeds; 0.1 brings 0.0001, no
-# prior 0.00001). With priors that are right both are as far from it after 10 to 30 trials.
+# prior 0.00001). With priors that are right both are about as far from it after 10 to 30 trials.
 DOUBT = 0.01
 
 
